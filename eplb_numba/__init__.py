@@ -1,0 +1,19 @@
+"""Decide how often to replicate each expert of a Mixture-of-Experts model, and on which GPU to put each replica."""
+
+from .api import balanced_packing, rebalance_experts, replicate_experts
+from .planner import Plan, Planner, plan_experts
+from .policy import POLICIES, Policy
+from .topology import Topology
+
+__all__ = [
+    "POLICIES",
+    "Plan",
+    "Planner",
+    "Policy",
+    "Topology",
+    "balanced_packing",
+    "plan_experts",
+    "rebalance_experts",
+    "replicate_experts",
+]
+__version__ = "0.1.0"

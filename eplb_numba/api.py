@@ -1,0 +1,178 @@
+"""What do users of DeepSeek's EPLB call?  The same three functions, with the same positional arguments and results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .arrays import receive
+from .loads import planned_loads
+from .planner import check_seed, plan_experts
+from .policy import Policy, find_policy
+from .topology import Topology, integer
+
+__all__ = ["balanced_packing", "rebalance_experts", "replicate_experts"]
+
+
+def rebalance_experts(
+    weight: Any,
+    num_replicas: int,
+    num_groups: int | None,
+    num_nodes: int,
+    num_gpus: int,
+    *,
+    policy: Policy | str = "balanced",
+    seed: int = 0,
+    log2phy_width: int | None = None,
+) -> tuple[Any, Any, Any]:
+    """Decide how often to replicate each expert and on which GPU to put each replica.
+
+    Parameters
+    ----------
+    weight : array, (layers, experts) or (steps, layers, experts)
+        The observed load of each expert: a NumPy array, a torch tensor, or any array that exports DLPack.  float64 is
+        planned in float64, everything else in float32.  Steps are summed.
+    num_replicas : int
+        Slots per layer, a multiple of ``num_gpus`` and at least the number of experts.
+    num_groups : int or None
+        Groups of consecutive experts; None and 0 mean one.  The placement is hierarchical (groups stay within a node) where
+        ``num_groups`` is a multiple of ``num_nodes``, and global otherwise.
+    num_nodes : int
+        Nodes; ``num_gpus`` must be a multiple of it in a hierarchical placement.
+    num_gpus : int
+        GPUs in all.
+    policy : Policy or str
+        A policy, or the name of one in ``eplb_numba.policy.POLICIES``; ``"deepseek"`` gives DeepSeek's own answer.
+    seed : int
+        What the noise of further starts depends on: the same seed gives the same answer everywhere.
+    log2phy_width : int, optional
+        Fixes the width of ``log2phy``; it must hold the most replicas that an expert can get.
+
+    Returns
+    -------
+    phy2log : array of int64, (layers, num_replicas)
+        The expert in each slot.
+    log2phy : array of int64, (layers, experts, width)
+        The slots of each expert, padded with -1; as wide as the largest replica count unless the width is fixed.
+    logcnt : array of int64, (layers, experts)
+        How many replicas each expert has.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what it must be; nothing is computed then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> phy2log, log2phy, logcnt = rebalance_experts(np.array([[8.0, 4.0, 2.0, 2.0]]), 6, 1, 1, 2)
+    >>> phy2log
+    array([[0, 1, 2, 0, 1, 3]])
+    >>> logcnt
+    array([[2, 2, 1, 1]])
+    """
+    plan = plan_experts(
+        weight, num_replicas, num_groups, num_nodes, num_gpus, policy=policy, seed=seed, log2phy_width=log2phy_width
+    )
+    return plan.phy2log, plan.log2phy, plan.logcnt
+
+
+def balanced_packing(
+    weight: Any, num_packs: int, *, policy: Policy | str = "balanced", seed: int = 0
+) -> tuple[Any, Any]:
+    """Pack items onto packs of equal size so that the heaviest pack is as light as possible.
+
+    Parameters
+    ----------
+    weight : array, (rows, items)
+        What each item weighs; each row is a problem of its own.
+    num_packs : int
+        Packs; the number of items must be a multiple of it.
+    policy, seed
+        As for `rebalance_experts`.
+
+    Returns
+    -------
+    pack_index : array of int64, (rows, items)
+        The pack of each item.
+    rank_in_pack : array of int64, (rows, items)
+        The place of each item in its pack.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what it must be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pack_index, _ = balanced_packing(np.array([[5.0, 4.0, 3.0, 2.0]]), 2)
+    >>> pack_index
+    array([[0, 1, 1, 0]])
+    """
+    from . import cpu
+    from .rules.rows import Packs
+    from .rules.terms import layout_of, tactics_of
+
+    guest = receive("weight", weight, (2,), "(rows, items)")
+    loads = planned_loads("weight", guest.view)
+    num_rows, num_items = loads.shape
+    if integer("num_packs", num_packs) < 1 or num_items % num_packs:
+        raise ValueError(f"num_packs must divide the number of items ({num_items}), got {num_packs}")
+    layout = layout_of(Topology(num_items, num_items, 1, 1, num_packs))
+    tactics = tactics_of(find_policy(policy), check_seed(seed), loads.dtype.type)
+    packs = Packs(np.empty((num_rows, num_items), np.int64), np.empty((num_rows, num_items), np.int64))
+    cpu.pack(loads, layout, tactics, cpu.Scratch(layout, num_rows, loads.dtype), packs)
+    return guest.hand_back(packs.pack_index), guest.hand_back(packs.rank_in_pack)
+
+
+def replicate_experts(weight: Any, num_phy: int) -> tuple[Any, Any, Any]:
+    """Give each expert one slot, and every further slot to the expert with the largest load per replica.
+
+    Parameters
+    ----------
+    weight : array, (rows, experts)
+        The load of each expert; each row is a problem of its own.
+    num_phy : int
+        Slots; at least the number of experts.
+
+    Returns
+    -------
+    phy2log : array of int64, (rows, num_phy)
+        The expert in each slot.
+    rank : array of int64, (rows, num_phy)
+        Which of its expert's replicas a slot holds.
+    logcnt : array of int64, (rows, experts)
+        How many replicas each expert has.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what it must be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> phy2log, rank, logcnt = replicate_experts(np.array([[9.0, 4.0, 1.0]]), 5)
+    >>> phy2log, rank
+    (array([[0, 1, 2, 0, 0]]), array([[0, 0, 0, 1, 2]]))
+    """
+    from . import cpu
+    from .rules.rows import Replicas
+    from .rules.terms import layout_of, tactics_of
+
+    guest = receive("weight", weight, (2,), "(rows, experts)")
+    loads = planned_loads("weight", guest.view)
+    num_rows, num_experts = loads.shape
+    if integer("num_phy", num_phy) < num_experts:
+        raise ValueError(f"num_phy ({num_phy}) must be at least the number of experts ({num_experts})")
+    layout = layout_of(Topology(num_experts, num_phy, 1, 1, 1))
+    tactics = tactics_of(find_policy("deepseek"), 0, loads.dtype.type)
+    replicas = Replicas(
+        np.empty((num_rows, num_phy), np.int64),
+        np.empty((num_rows, num_phy), np.int64),
+        np.empty((num_rows, num_experts), np.int64),
+    )
+    cpu.replicate(loads, layout, tactics, cpu.Scratch(layout, num_rows, loads.dtype), replicas)
+    return guest.hand_back(replicas.phy2log), guest.hand_back(replicas.rank), guest.hand_back(replicas.logcnt)

@@ -1,0 +1,102 @@
+"""How do the rules run on a CPU?  Serially or shared among threads; the answer is the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange, typeof, types
+
+from .rules.place import Placement, plan_layers
+from .rules.rows import Packs, Replicas, pack_rows, replicate_rows
+from .rules.terms import Layout, Tactics, bench_size
+from .threads import threads_at_hand
+
+__all__ = ["Scratch", "pack", "plan", "replicate", "write_log2phy"]
+
+WORTH_SHARING = 2048  # slots; fewer are planned sooner than a second thread has woken up
+
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+# The rules allocate nothing, and without the runtime Numba need not count references on every array that they touch.
+_plan_layers = njit(_nrt=False, **_OPTIONS)(plan_layers)
+_pack_rows = njit(_nrt=False, **_OPTIONS)(pack_rows)
+_replicate_rows = njit(_nrt=False, **_OPTIONS)(replicate_rows)
+
+
+class Scratch:
+    """What the workers of one problem write on; it may be used again, but not by two callers at once."""
+
+    def __init__(self, layout: Layout, num_rows: int, value: Any) -> None:
+        num_workers = min(threads_at_hand(), num_rows) if num_rows * layout.num_replicas >= WORTH_SHARING else 1
+        num_values, num_integers = bench_size(layout)
+        self.values = np.empty((num_workers, num_values), value)
+        self.integers = np.empty((num_workers, num_integers), np.int32)
+
+
+def plan(weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, placement: Placement) -> None:
+    """Plan all layers of weight (layers, num_logical)."""
+    _run(_plan_layers, weight, layout, tactics, scratch, placement)
+
+
+def pack(weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, packs: Packs) -> None:
+    """Pack the items of all rows of weight (rows, items)."""
+    _run(_pack_rows, weight, layout, tactics, scratch, packs)
+
+
+def replicate(weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, replicas: Replicas) -> None:
+    """Replicate the experts of all rows of weight (rows, experts)."""
+    _run(_replicate_rows, weight, layout, tactics, scratch, replicas)
+
+
+@njit(**_OPTIONS)
+def write_log2phy(phy2log: Any, phyrank: Any, log2phy: Any, erase: bool) -> None:
+    """Write each slot to its expert's row of log2phy (layers, num_logical, width), or -1 to erase it."""
+    for layer in range(len(phy2log)):
+        for slot in range(phy2log.shape[1]):
+            log2phy[layer, phy2log[layer, slot], phyrank[layer, slot]] = -1 if erase else slot
+
+
+class _Task(types.WrapperAddressProtocol):
+    """A compiled kernel that compiled code calls by its address.
+
+    Were it linked into the parallel region instead, Numba would compile all the rules three times over.
+    """
+
+    def __init__(self, kernel: Any, argument_types: tuple[Any, ...]) -> None:
+        kernel.compile(argument_types)
+        result = kernel.overloads[argument_types]
+        self._signature = types.none(*argument_types)
+        self._address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+        self._library = result.library  # the code must outlive the task
+
+    def __wrapper_address__(self) -> int:
+        return int(self._address)
+
+    def signature(self) -> Any:
+        return self._signature
+
+
+_tasks: dict[tuple[Any, ...], _Task] = {}
+
+
+def _run(kernel: Any, weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, results: Any) -> None:
+    """Run a kernel over the rows of weight, interleaved among as many workers as the scratch is for."""
+    num_workers = len(scratch.values)
+    # Asked again, for the scratch may be older than a fork.
+    if num_workers == 1 or threads_at_hand() == 1:
+        kernel(weight, 0, 1, layout, tactics, scratch.values[0], scratch.integers[0], results)
+        return
+    key = (kernel, weight.dtype)
+    if key not in _tasks:
+        arguments = (weight, 0, 1, layout, tactics, scratch.values[0], scratch.integers[0], results)
+        _tasks[key] = _Task(kernel, tuple(typeof(argument) for argument in arguments))
+    _share_out(_tasks[key], weight, layout, tactics, scratch.values, scratch.integers, results)
+
+
+@njit(parallel=True, **_OPTIONS)
+def _share_out(
+    task: Any, weight: Any, layout: Layout, tactics: Tactics, values: Any, integers: Any, results: Any
+) -> None:
+    for worker in prange(len(values)):
+        first = np.int64(worker)  # prange counts in unsigned numbers
+        task(weight, first, len(values), layout, tactics, values[worker], integers[worker], results)

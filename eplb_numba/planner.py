@@ -1,0 +1,267 @@
+"""How is a plan made: once, or again and again in the same memory?"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import Guest
+from .loads import receive_weight
+from .policy import Policy, find_policy
+from .topology import Topology, integer
+
+if TYPE_CHECKING:
+    from .rules.place import Placement
+
+__all__ = ["Plan", "Planner", "plan_experts"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Where each replica goes, and how good that is; all arrays belong to the library of the weight.
+
+    Attributes
+    ----------
+    phy2log : array of int64, (layers, num_replicas)
+        The expert in each slot; GPU ``g`` has the slots from ``g * slots_per_gpu`` on.
+    log2phy : array of int64, (layers, num_logical, width)
+        The slots of each expert, in the order in which its replicas were made, padded with -1.
+    logcnt : array of int64, (layers, num_logical)
+        How many replicas each expert has.
+    gpu_loads : array, (layers, num_gpus)
+        The load of each GPU, where a replica carries its expert's load divided by the number of replicas; added up in the
+        order of the slots, in the type of the weight.
+    bound : array, (layers,)
+        A load that no placement can push the heaviest GPU below: the mean GPU load or the largest replica of the best
+        replication, whichever is more; taken per node in a hierarchical placement, for the groups placed there.
+    balancedness : array, (layers,)
+        Mean GPU load divided by the largest: 1 is perfect.  A layer without load is balanced.
+    """
+
+    phy2log: Any
+    log2phy: Any
+    logcnt: Any
+    gpu_loads: Any
+    bound: Any
+    balancedness: Any
+
+
+class Planner:
+    """Plans for one topology again and again, in memory of its own.
+
+    Parameters
+    ----------
+    num_layers : int
+        Layers of the weights to come.
+    num_logical : int
+        Experts of the weights to come.
+    num_replicas, num_groups, num_nodes, num_gpus : int
+        As for `rebalance_experts`.
+    policy : Policy or str
+        A policy or the name of one.
+    seed : int
+        What the noise of further starts depends on.
+    dtype : {"float32", "float64"}
+        The type of the weights to come; integers and halves are converted to it.
+    log2phy_width : int, optional
+        Width of ``log2phy``, at least the most replicas that an expert can get (the default).
+
+    Notes
+    -----
+    The arrays of a plan are overwritten by the next plan.  A planner serves one thread at a time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> planner = Planner(1, 4, 6, 1, 1, 2)
+    >>> planner.plan(np.array([[8.0, 4.0, 2.0, 2.0]], np.float32)).gpu_loads
+    array([[8., 8.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_logical: int,
+        num_replicas: int,
+        num_groups: int | None,
+        num_nodes: int,
+        num_gpus: int,
+        *,
+        policy: Policy | str = "balanced",
+        seed: int = 0,
+        dtype: Literal["float32", "float64"] = "float32",
+        log2phy_width: int | None = None,
+    ) -> None:
+        from . import cpu
+        from .rules.terms import layout_of, tactics_of
+
+        self.num_layers = integer("num_layers", num_layers)
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
+        self.topology = Topology(num_logical, num_replicas, num_groups, num_nodes, num_gpus)
+        self.policy = find_policy(policy)
+        self._dtype = _find_dtype(dtype)
+        width = check_width(self.topology, self.policy, log2phy_width) or most_replicas(self.topology, self.policy)
+        self._layout = layout_of(self.topology)
+        self._tactics = tactics_of(self.policy, check_seed(seed), self._dtype.type)
+        self._scratch = cpu.Scratch(self._layout, self.num_layers, self._dtype)
+        self._placement = _empty_placement(self.num_layers, self.topology, self._dtype)
+        self._log2phy = np.full((self.num_layers, self.topology.num_logical, width), -1, np.int64)
+        self._plans: dict[Any, Plan] = {}
+        self._in_use = threading.Lock()
+
+    def plan(self, weight: Any) -> Plan:
+        """Plan for the weight, (layers, experts) or (steps, layers, experts).
+
+        Returns
+        -------
+        Plan
+            Its arrays are the planner's own: copy what must outlive the next call.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the weight does not have the planner's shape and type, or does not hold loads.
+        RuntimeError
+            If another thread is using the planner.
+        """
+        from . import cpu
+
+        guest, loads = receive_weight(weight)
+        expected = (self.num_layers, self.topology.num_logical)
+        if loads.shape != expected:
+            raise ValueError(f"weight must have {expected[0]} layers of {expected[1]} experts, got {loads.shape}")
+        if loads.dtype != self._dtype:
+            if guest.view.dtype.kind == "f" and guest.view.dtype.itemsize > 2:
+                raise TypeError(f"weight must be {self._dtype} like its planner, got {guest.view.dtype}")
+            loads = loads.astype(self._dtype)
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("a planner serves one thread at a time, and another one is using it: build one for each")
+        try:
+            placement = self._placement
+            cpu.write_log2phy(placement.phy2log, placement.phyrank, self._log2phy, True)
+            cpu.plan(loads, self._layout, self._tactics, self._scratch, placement)
+            cpu.write_log2phy(placement.phy2log, placement.phyrank, self._log2phy, False)
+        finally:
+            self._in_use.release()
+        if guest.library not in self._plans:
+            self._plans[guest.library] = _hand_back(guest, placement, self._log2phy)
+        return self._plans[guest.library]
+
+
+def plan_experts(
+    weight: Any,
+    num_replicas: int,
+    num_groups: int | None,
+    num_nodes: int,
+    num_gpus: int,
+    *,
+    policy: Policy | str = "balanced",
+    seed: int = 0,
+    log2phy_width: int | None = None,
+) -> Plan:
+    """Decide how often to replicate each expert and where to put each replica, and tell how good that is.
+
+    Parameters
+    ----------
+    weight, num_replicas, num_groups, num_nodes, num_gpus, policy, seed, log2phy_width
+        As for `rebalance_experts`.
+
+    Returns
+    -------
+    Plan
+        The placement, its GPU loads, the bound and the balancedness.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what it must be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plan = plan_experts(np.array([[8.0, 4.0, 2.0, 2.0]]), 6, 1, 1, 2)
+    >>> plan.phy2log
+    array([[0, 1, 2, 0, 1, 3]])
+    >>> plan.balancedness
+    array([1.])
+    """
+    from . import cpu
+    from .rules.terms import layout_of, tactics_of
+
+    guest, loads = receive_weight(weight)
+    topology = Topology(loads.shape[1], num_replicas, num_groups, num_nodes, num_gpus)
+    chosen = find_policy(policy)
+    width = check_width(topology, chosen, log2phy_width)
+    layout = layout_of(topology)
+    placement = _empty_placement(len(loads), topology, loads.dtype)
+    tactics = tactics_of(chosen, check_seed(seed), loads.dtype.type)
+    cpu.plan(loads, layout, tactics, cpu.Scratch(layout, len(loads), loads.dtype), placement)
+    log2phy = np.full((*loads.shape, width or int(placement.logcnt.max())), -1, np.int64)
+    cpu.write_log2phy(placement.phy2log, placement.phyrank, log2phy, False)
+    return _hand_back(guest, placement, log2phy)
+
+
+def most_replicas(topology: Topology, policy: Policy) -> int:
+    """Give the most replicas that an expert can get, and check that there are enough for all slots."""
+    if policy.max_replicas == 0:
+        return topology.max_replicas
+    if topology.num_logical * policy.max_replicas < topology.num_replicas:
+        raise ValueError(
+            f"max_replicas ({policy.max_replicas}) times the number of experts ({topology.num_logical}) must be at least "
+            f"num_replicas ({topology.num_replicas})"
+        )
+    return min(topology.max_replicas, policy.max_replicas)
+
+
+def check_width(topology: Topology, policy: Policy, width: int | None) -> int | None:
+    """Check a fixed width of log2phy: it must hold whatever the loads may ask for, so that no load can overflow it."""
+    most = most_replicas(topology, policy)
+    if width is not None and integer("log2phy_width", width) < most:
+        raise ValueError(f"log2phy_width ({width}) must be at least {most}, the most replicas that an expert can get")
+    return width
+
+
+def check_seed(seed: int) -> int:
+    """Check that a seed is an integer of 64 bits."""
+    if not 0 <= integer("seed", seed) < 2**64:
+        raise ValueError(f"seed must be within [0, 2**64), got {seed}")
+    return integer("seed", seed)
+
+
+def _find_dtype(dtype: Any) -> np.dtype[Any]:
+    found = np.dtype(dtype)
+    if found not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    return found
+
+
+def _empty_placement(num_layers: int, topology: Topology, dtype: np.dtype[Any]) -> Placement:
+    from .rules.place import Placement
+
+    def zeros(*shape: int) -> NDArray[np.int64]:
+        return np.zeros((num_layers, *shape), np.int64)
+
+    return Placement(
+        phy2log=zeros(topology.num_replicas),
+        phyrank=zeros(topology.num_replicas),
+        logcnt=zeros(topology.num_logical),
+        gpu_loads=np.empty((num_layers, topology.num_gpus), dtype),
+        bounds=np.empty(num_layers, dtype),
+        balancedness=np.empty(num_layers, dtype),
+    )
+
+
+def _hand_back(guest: Guest, placement: Placement, log2phy: NDArray[np.int64]) -> Plan:
+    return Plan(
+        phy2log=guest.hand_back(placement.phy2log),
+        log2phy=guest.hand_back(log2phy),
+        logcnt=guest.hand_back(placement.logcnt),
+        gpu_loads=guest.hand_back(placement.gpu_loads),
+        bound=guest.hand_back(placement.bounds),
+        balancedness=guest.hand_back(placement.balancedness),
+    )

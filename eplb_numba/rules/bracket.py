@@ -1,0 +1,84 @@
+"""Who is lowest now?  A tournament over packs or experts whose values change one at a time.
+
+The values stand in the leaves of a binary tree; each inner node holds the winner of its two children, so a change costs
+one match a level.  Ties go to the left child, which is the lower index: every rank must agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .words import rule
+
+__all__ = ["Bracket", "bracket_size", "champion", "lowest", "open_bracket", "replay", "seat"]
+
+
+class Bracket(NamedTuple):
+    """A tree of 2 * size nodes: the root is node 1, the players sit in nodes size, size + 1, ..."""
+
+    values: Any
+    winners: Any
+
+
+@rule
+def bracket_size(players: int) -> int:
+    """Give the number of leaves for that many players: the next power of two."""
+    size = 1
+    while size < players:
+        size *= 2
+    return size
+
+
+@rule
+def seat(bracket: Bracket, size: int, player: int, value: Any) -> None:
+    """Give a player its value before the bracket opens."""
+    bracket.values[size + player] = value
+
+
+@rule
+def open_bracket(bracket: Bracket, size: int, players: int) -> None:
+    """Play all matches among the seated players."""
+    values, winners = bracket.values, bracket.winners
+    for leaf in range(size):
+        winners[size + leaf] = leaf
+        if leaf >= players:
+            values[size + leaf] = np.inf
+    for node in range(size - 1, 0, -1):
+        left = 2 * node
+        winner = left if values[left] <= values[left + 1] else left + 1
+        values[node] = values[winner]
+        winners[node] = winners[winner]
+
+
+@rule
+def champion(bracket: Bracket) -> int:
+    """Give the player with the lowest value, among equals the lowest player."""
+    return bracket.winners[1]
+
+
+@rule
+def lowest(bracket: Bracket) -> Any:
+    """Give the lowest value."""
+    return bracket.values[1]
+
+
+@rule
+def replay(bracket: Bracket, size: int, player: int, value: Any) -> None:
+    """Give one player a new value and replay its matches up to the top."""
+    values, winners = bracket.values, bracket.winners
+    node = size + player
+    winner = winners[node]
+    values[node] = value
+    while node > 1:
+        rival = node ^ 1
+        rival_value = values[rival]
+        rival_winner = winners[rival]
+        # Arithmetic, not a branch: who wins is a coin toss, and a mispredicted branch costs more than the match.
+        rival_wins = np.int32(rival_value < value) | (np.int32(rival_value == value) & np.int32(rival < node))
+        winner += (rival_winner - winner) * rival_wins
+        value = min(value, rival_value)
+        node >>= 1
+        values[node] = value
+        winners[node] = winner

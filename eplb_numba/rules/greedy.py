@@ -1,0 +1,148 @@
+"""Which pack does each item go to at first?  Heaviest item first, each onto the lightest pack with room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .bracket import Bracket, bracket_size, champion, lowest, open_bracket, replay, seat
+from .terms import Items, Packing
+from .words import barrier, lane, lanes, rule
+
+__all__ = ["copies_among", "pack_apart", "pack_freely"]
+
+
+@rule
+def pack_freely(items: Items, order: Any, packing: Packing, fill: Any, bracket: Bracket) -> None:
+    """Pack the items in their order; the lowest pack wins ties.  Writes packing.items and packing.pack_loads."""
+    size = _open_packs(packing, fill, bracket)
+    slots = len(packing.items) // len(packing.pack_loads)
+    if lane() == 0:
+        for place in range(len(order)):
+            _put(items, order[place], champion(bracket), slots, packing, fill, bracket, size)
+    barrier()
+
+
+@rule
+def pack_apart(
+    items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket
+) -> None:
+    """Pack likewise, but never more than copies replicas of one expert in a pack.
+
+    No expert may have more replicas than packs * copies: then a place is always found.  A pack that may not take an expert
+    sits out until another expert's turn.
+    """
+    size = _open_packs(packing, fill, bracket)
+    slots = len(packing.items) // len(packing.pack_loads)
+    if lane() == 0:
+        num_sitting_out = 0
+        turn = -1
+        for place in range(len(order)):
+            item = order[place]
+            expert = items.experts[item]
+            if expert != turn:
+                num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
+                turn = expert
+            pack = champion(bracket)
+            if items.counts[expert] > copies:
+                while lowest(bracket) < np.inf and _holds(items, expert, copies, pack, slots, packing, fill):
+                    replay(bracket, size, pack, items.loads.dtype.type(np.inf))
+                    sitting_out[num_sitting_out] = pack
+                    num_sitting_out += 1
+                    pack = champion(bracket)
+                if lowest(bracket) == np.inf:
+                    num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
+                    pack = champion(bracket)
+                    item = _make_way(items, item, copies, pack, slots, packing, fill)
+            _put(items, item, pack, slots, packing, fill, bracket, size)
+    barrier()
+
+
+@rule
+def copies_among(items: Items, expert: int, packing: Packing, first: int, last: int) -> int:
+    """Count the replicas of an expert in the positions [first, last) of a packing."""
+    copies = 0
+    for position in range(first, last):
+        if items.experts[packing.items[position]] == expert:
+            copies += 1
+    return copies
+
+
+@rule
+def _open_packs(packing: Packing, fill: Any, bracket: Bracket) -> int:
+    """Empty the packs and open their tournament; give its number of leaves."""
+    num_packs = len(packing.pack_loads)
+    size = bracket_size(num_packs)
+    for pack in range(lane(), num_packs, lanes()):
+        fill[pack] = 0
+        packing.pack_loads[pack] = 0
+        seat(bracket, size, pack, 0)
+    barrier()
+    if lane() == 0:
+        open_bracket(bracket, size, num_packs)
+    return size
+
+
+@rule
+def _put(
+    items: Items, item: int, pack: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int
+) -> None:
+    """Put an item into a pack's next slot."""
+    packing.items[pack * slots + fill[pack]] = item
+    packing.pack_loads[pack] += items.loads[item]
+    fill[pack] += 1
+    _compete(pack, slots, packing, fill, bracket, size)
+
+
+@rule
+def _compete(pack: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int) -> None:
+    """Let a pack take part with its load, or as infinitely heavy when it is full."""
+    load = packing.pack_loads[pack]
+    replay(bracket, size, pack, load if fill[pack] < slots else packing.pack_loads.dtype.type(np.inf))
+
+
+@rule
+def _call_back(
+    sitting_out: Any, num_sitting_out: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int
+) -> int:
+    """Let the packs that sat out take part again; none is left sitting out."""
+    for index in range(num_sitting_out):
+        _compete(sitting_out[index], slots, packing, fill, bracket, size)
+    return 0
+
+
+@rule
+def _holds(items: Items, expert: int, copies: int, pack: int, slots: int, packing: Packing, fill: Any) -> bool:
+    """Tell whether a pack that is being filled holds as many replicas of an expert as it may."""
+    first = pack * slots
+    return copies_among(items, expert, packing, first, first + fill[pack]) >= copies
+
+
+@rule
+def _make_way(items: Items, item: int, copies: int, pack: int, slots: int, packing: Packing, fill: Any) -> int:
+    """Put an item that no pack with room may take onto a full pack; give the item that it displaces.
+
+    The displaced item may go to the given pack, and there always is one.  Some full pack F may take the expert, because it
+    has at most packs * copies replicas.  Were each other expert of F at its limit in the given pack, that pack would hold
+    as many of them as F does, and copies of this expert besides: more than its slots.  Of all such items the one nearest in
+    load is taken, then the lowest position.
+    """
+    chosen = -1
+    nearest = items.loads.dtype.type(np.inf)
+    for other in range(len(packing.pack_loads)):
+        if _holds(items, items.experts[item], copies, other, slots, packing, fill):
+            continue
+        for position in range(other * slots, (other + 1) * slots):
+            displaced = packing.items[position]
+            distance = abs(items.loads[displaced] - items.loads[item])
+            if distance < nearest and not _holds(items, items.experts[displaced], copies, pack, slots, packing, fill):
+                nearest = distance
+                chosen = position
+    displaced = packing.items[chosen]
+    packing.items[chosen] = item
+    other = chosen // slots
+    packing.pack_loads[other] = 0
+    for position in range(other * slots, (other + 1) * slots):
+        packing.pack_loads[other] += items.loads[packing.items[position]]
+    return displaced

@@ -1,0 +1,102 @@
+"""How are items packed onto packs of equal size: from how many starts, and which one is kept?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .greedy import pack_apart, pack_freely
+from .noise import perturb, stir
+from .refine import refine
+from .sort import sort_descending
+from .terms import Desk, Items, Packing, Tactics
+from .words import barrier, lane, lanes, rule, times
+
+__all__ = ["largest_of", "pack", "pack_once"]
+
+
+@rule
+def pack(
+    items: Items, kept: Packing, tactics: Tactics, copies: int, bound: Any, stream: int, disturbed: bool, desk: Desk
+) -> Any:
+    """Pack the items from as many starts as the tactics say, keep one start's packing and give its largest load.
+
+    The first start that comes near enough to the bound is kept, else the best; ties go to the first.  The first start is
+    undisturbed unless the caller wants it otherwise.  copies limits the replicas of one expert in a pack; 0 is no limit.
+    """
+    value = items.loads.dtype.type
+    trial = desk.trial
+    choice = len(kept.items) > len(kept.pack_loads)
+    kept_largest, kept_spread, first_largest = value(np.inf), value(np.inf), value(np.inf)
+    for start in range(tactics.starts if choice else 1):
+        pack_once(items, trial, tactics, copies, stir(stream, start), disturbed or start > 0, desk)
+        if choice and tactics.swaps + tactics.pair_swaps > 0:
+            refine(items, trial, tactics, copies, bound, desk.ranking, desk.draft)
+        largest = largest_of(trial.pack_loads)
+        spread = largest - _smallest_of(trial.pack_loads)
+        near = largest <= times(bound, tactics.limit)
+        if start == 0:
+            first_largest = largest
+            wins = True
+        elif tactics.by_spread:
+            # A narrower spread must not cost a heavier pack than the undisturbed start has.
+            wins = near or (spread < kept_spread and largest <= first_largest)
+        else:
+            wins = largest < kept_largest
+        if wins:
+            kept_largest, kept_spread = largest, spread
+            _keep(trial, kept)
+        if near:
+            break
+    return kept_largest
+
+
+@rule
+def pack_once(
+    items: Items, packing: Packing, tactics: Tactics, copies: int, stream: int, disturbed: bool, desk: Desk
+) -> None:
+    """Pack greedily: heaviest item first or, in a disturbed start, in the order of disturbed weights."""
+    if len(packing.items) == len(packing.pack_loads):
+        for item in range(lane(), len(packing.items), lanes()):
+            packing.items[item] = item
+            packing.pack_loads[item] = items.loads[item]
+        barrier()
+        return
+    if disturbed:
+        perturb(items.loads, desk.keys, stream, tactics.noise_floor, tactics.noise_span)
+        sort_descending(desk.keys, desk.order, desk.spare)
+    else:
+        sort_descending(items.loads, desk.order, desk.spare)
+    if copies > 0:
+        pack_apart(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
+    else:
+        pack_freely(items, desk.order, packing, desk.fill, desk.bracket)
+
+
+@rule
+def largest_of(loads: Any) -> Any:
+    """Give the largest load."""
+    largest = loads[0]
+    for index in range(1, len(loads)):
+        largest = max(largest, loads[index])
+    return largest
+
+
+@rule
+def _smallest_of(loads: Any) -> Any:
+    """Give the smallest load."""
+    smallest = loads[0]
+    for index in range(1, len(loads)):
+        smallest = min(smallest, loads[index])
+    return smallest
+
+
+@rule
+def _keep(trial: Packing, kept: Packing) -> None:
+    """Copy the trial packing to the kept one."""
+    for item in range(lane(), len(kept.items), lanes()):
+        kept.items[item] = trial.items[item]
+    for index in range(lane(), len(kept.pack_loads), lanes()):
+        kept.pack_loads[index] = trial.pack_loads[index]
+    barrier()

@@ -1,0 +1,209 @@
+"""How are the heaviest packs relieved after the greedy start?  By swaps with lighter ones, one at a time.
+
+Inside a pack the items stand heaviest first.  A swap is carried out only if the sums that it leaves are really lower, so
+refining never raises the largest load, whatever the rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .swap import best_pair_swap, best_swap
+from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Draft, Items, Packing, Tactics
+from .words import barrier, best_lane, lane, lanes, rule, times
+
+__all__ = ["refine"]
+
+
+class Swap(NamedTuple):
+    """Two packs and the slots whose items change places; the second slots are -1 where one item goes for one."""
+
+    heavy: int
+    light: int
+    leaving: int
+    leaving_too: int
+    coming: int
+    coming_too: int
+
+
+@rule
+def refine(items: Items, packing: Packing, tactics: Tactics, copies: int, bound: Any, ranking: Any, draft: Draft) -> None:
+    """Swap items as the tactics allow, until the largest load of the packing is near enough to the bound."""
+    _settle(items, packing, ranking)
+    num_packs = len(packing.pack_loads)
+    slots = len(packing.items) // num_packs
+    least = times(bound, tactics.least_gain)
+    target = times(bound, tactics.limit)
+    swaps = tactics.swaps
+    pair_swaps = tactics.pair_swaps if slots <= tactics.pair_slots else 0
+    rounds = max(swaps, pair_swaps) if tactics.pairs == TOGETHER else swaps + pair_swaps
+    for _ in range(rounds):
+        heavy, light = ranking[0], ranking[num_packs - 1]
+        if packing.pack_loads[heavy] <= target:
+            break
+        gain, choice, pair_choice = least, -1, -1
+        if swaps > 0:
+            gain, choice = _search(items, packing, ranking, tactics, copies, least)
+        if pair_swaps > 0 and (choice < 0 or tactics.pairs == TOGETHER):
+            pair_gain, pair_choice = best_pair_swap(items, packing, heavy, light, slots, copies, gain)
+            gain, pair_choice = best_lane(pair_gain, pair_choice)
+        if pair_choice >= 0:
+            pair_swaps -= 1
+            if tactics.pairs == AFTER:
+                swaps = 0
+            swap = _read_pair_choice(pair_choice, heavy, light, slots)
+        elif choice >= 0:
+            swaps -= 1
+            swap = _read_choice(choice, ranking, slots)
+        else:
+            break
+        if not _carry_out(packing, swap, ranking, draft):
+            break
+
+
+@rule
+def _search(items: Items, packing: Packing, ranking: Any, tactics: Tactics, copies: int, least: Any) -> tuple[Any, int]:
+    """Look for a swap of one item for one among the packs that the tactics name; give its gain and its number, or -1.
+
+    Lighter packs are looked at from the lightest up.  Half the gap is the most that a swap can gain, so the search ends
+    where the gap is too small for a better one.
+    """
+    value = packing.loads.dtype.type
+    num_packs = len(ranking)
+    slots = len(packing.items) // num_packs
+    places = slots * slots
+    for rank in range(min(tactics.heaviest, num_packs - 1)):
+        heavy = ranking[rank]
+        heavy_load = packing.pack_loads[heavy]
+        partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - rank
+        gain, choice = least, -1
+        for step in range(lane(), partners, lanes()):
+            light = ranking[num_packs - 1 - step]
+            if times(heavy_load - packing.pack_loads[light], value(0.5)) <= gain:
+                break
+            better, place = best_swap(items, packing, heavy, light, slots, copies, gain)
+            if place >= 0:
+                gain = better
+                choice = (rank * num_packs + step) * places + place
+                if tactics.partners == FIRST:
+                    break
+        if tactics.partners == FIRST and choice >= 0:
+            gain = heavy_load  # the lightest partner wins, whatever the gain
+        gain, choice = best_lane(gain, choice)
+        if choice >= 0:
+            return gain, choice
+    return least, -1
+
+
+@rule
+def _read_choice(choice: int, ranking: Any, slots: int) -> Swap:
+    """Unfold the number that _search gave."""
+    packs, places = choice // (slots * slots), choice % (slots * slots)
+    heavy = ranking[packs // len(ranking)]
+    light = ranking[len(ranking) - 1 - packs % len(ranking)]
+    return Swap(heavy, light, places // slots, -1, places % slots, -1)
+
+
+@rule
+def _read_pair_choice(choice: int, heavy: int, light: int, slots: int) -> Swap:
+    """Unfold the number that best_pair_swap gave."""
+    leaving, coming = choice // (slots * slots), choice % (slots * slots)
+    return Swap(heavy, light, leaving // slots, leaving % slots, coming // slots, coming % slots)
+
+
+@rule
+def _settle(items: Items, packing: Packing, ranking: Any) -> None:
+    """Note what each item weighs, sort and sum the packs, and rank them."""
+    num_packs = len(ranking)
+    slots = len(packing.items) // num_packs
+    for pack in range(lane(), num_packs, lanes()):
+        for place in range(pack * slots, (pack + 1) * slots):
+            packing.loads[place] = items.loads[packing.items[place]]
+        packing.pack_loads[pack] = _sort_and_sum(packing, pack, slots)
+        ranking[pack] = pack
+    barrier()
+    if lane() == 0:
+        _rank(packing, ranking)
+    barrier()
+
+
+@rule
+def _sort_and_sum(packing: Packing, pack: int, slots: int) -> Any:
+    """Stand a pack's items heaviest first, equals as they stood, and add them up in that order."""
+    items, loads = packing.items, packing.loads
+    first = pack * slots
+    total = loads.dtype.type(0)
+    for place in range(first + 1, first + slots):
+        item, load = items[place], loads[place]
+        hole = place
+        while hole > first and loads[hole - 1] < load:
+            items[hole] = items[hole - 1]
+            loads[hole] = loads[hole - 1]
+            hole -= 1
+        items[hole] = item
+        loads[hole] = load
+    for place in range(first, first + slots):
+        total += loads[place]
+    return total
+
+
+@rule
+def _rank(packing: Packing, ranking: Any) -> None:
+    """Sort the ranking by load, heaviest first, equals by lowest pack; after a swap few packs have to move."""
+    loads = packing.pack_loads
+    for place in range(1, len(ranking)):
+        pack = ranking[place]
+        load = loads[pack]
+        hole = place
+        while hole > 0:
+            ahead = ranking[hole - 1]
+            if loads[ahead] > load or (loads[ahead] == load and ahead < pack):
+                break
+            ranking[hole] = ahead
+            hole -= 1
+        ranking[hole] = pack
+
+
+@rule
+def _carry_out(packing: Packing, swap: Swap, ranking: Any, draft: Draft) -> bool:
+    """Carry out a swap; undo it if it does not lower the larger of the two loads as summed, and tell whether it did."""
+    slots = len(packing.items) // len(ranking)
+    heavy, light = swap.heavy * slots, swap.light * slots
+    for place in range(lane(), slots, lanes()):
+        _copy(packing.items, packing.loads, heavy + place, draft.items, draft.loads, place)
+        _copy(packing.items, packing.loads, light + place, draft.items, draft.loads, slots + place)
+    barrier()
+    if lane() == 0:
+        draft.lowers[0] = 0
+        _exchange(packing, heavy + swap.leaving, light + swap.coming)
+        if swap.leaving_too >= 0:
+            _exchange(packing, heavy + swap.leaving_too, light + swap.coming_too)
+        heavy_load = _sort_and_sum(packing, swap.heavy, slots)
+        light_load = _sort_and_sum(packing, swap.light, slots)
+        if max(heavy_load, light_load) < packing.pack_loads[swap.heavy]:
+            draft.lowers[0] = 1
+            packing.pack_loads[swap.heavy] = heavy_load
+            packing.pack_loads[swap.light] = light_load
+            _rank(packing, ranking)
+    barrier()
+    if draft.lowers[0] == 0:
+        for place in range(lane(), slots, lanes()):
+            _copy(draft.items, draft.loads, place, packing.items, packing.loads, heavy + place)
+            _copy(draft.items, draft.loads, slots + place, packing.items, packing.loads, light + place)
+        barrier()
+    return draft.lowers[0] == 1
+
+
+@rule
+def _copy(from_items: Any, from_loads: Any, source: int, to_items: Any, to_loads: Any, target: int) -> None:
+    """Copy one slot."""
+    to_items[target] = from_items[source]
+    to_loads[target] = from_loads[source]
+
+
+@rule
+def _exchange(packing: Packing, one: int, other: int) -> None:
+    """Let two slots change their items."""
+    items, loads = packing.items, packing.loads
+    items[one], items[other] = items[other], items[one]
+    loads[one], loads[other] = loads[other], loads[one]

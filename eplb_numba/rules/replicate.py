@@ -1,0 +1,63 @@
+"""How often is each expert of a node replicated?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
+from .terms import Node
+from .words import barrier, lane, lanes, rule
+
+__all__ = ["node_bound", "replicate"]
+
+
+@rule
+def replicate(node: Node, most: int, bracket: Bracket) -> None:
+    """Give each expert one slot and every further slot to the expert with the largest load per replica.
+
+    Reads node.loads and writes the rest of node.  No expert gets more than most replicas; there must be room for all
+    slots.  Ties go to the lowest index: every rank must agree.
+    """
+    value = node.loads.dtype.type
+    num_experts, num_slots = len(node.loads), len(node.slot_loads)
+    size = bracket_size(num_experts)
+    for expert in range(lane(), num_experts, lanes()):
+        node.counts[expert] = 1
+        node.slot_experts[expert] = expert
+        node.slot_ranks[expert] = 0
+        # The lowest wins a bracket, so loads enter it negated.
+        seat(bracket, size, expert, -node.loads[expert])
+    barrier()
+    if lane() == 0 and num_slots > num_experts:
+        open_bracket(bracket, size, num_experts)
+        for slot in range(num_experts, num_slots):
+            expert = champion(bracket)
+            count = node.counts[expert] + 1
+            node.slot_experts[slot] = expert
+            node.slot_ranks[slot] = count - 1
+            node.counts[expert] = count
+            share = node.loads[expert] / value(count)
+            replay(bracket, size, expert, -share if count < most else value(np.inf))
+    barrier()
+    for slot in range(lane(), num_slots, lanes()):
+        expert = node.slot_experts[slot]
+        node.slot_loads[slot] = node.loads[expert] / value(node.counts[expert])
+    barrier()
+
+
+@rule
+def node_bound(node: Node, num_gpus: int) -> Any:
+    """Give the load that the node's heaviest GPU cannot go below: its mean GPU load or its largest replica.
+
+    The sum runs over the experts in their order, on every lane alike: every rank must agree.
+    """
+    value = node.loads.dtype.type
+    total = value(0)
+    for expert in range(len(node.loads)):
+        total += node.loads[expert]
+    largest = value(0)
+    for slot in range(len(node.slot_loads)):
+        largest = max(largest, node.slot_loads[slot])
+    return max(total / value(num_gpus), largest)

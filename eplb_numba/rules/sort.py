@@ -1,0 +1,79 @@
+"""In which order does a greedy packer take its items: heaviest first, equals by lowest index?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from .words import barrier, lane
+
+DIGITS = 256  # one byte a pass
+FEW = 24  # so few that an insertion sort beats counting digits
+MANY = 512  # so many that two digits leave too much to the insertion sort
+
+__all__ = ["DIGITS", "sort_descending"]
+
+
+def sort_descending(keys: Any, order: Any, spare: Any) -> None:
+    """Write into order (items) the indices of keys (items), largest key first, equal keys by lowest index.
+
+    Keys are finite and not negative.  spare is scratch of items + DIGITS integers.
+    """
+    if lane() == 0:
+        order[:] = np.argsort(-keys, kind="stable")
+    barrier()
+
+
+@overload(sort_descending, target="cpu")
+def _sort_descending_on_cpu(keys, order, spare):  # type: ignore[no-untyped-def]  # numba compares the signatures
+    # The bits of floats that are not negative sort like their values.
+    bits_type = np.uint32 if keys.dtype == types.float32 else np.uint64
+
+    def sort(keys, order, spare):  # type: ignore[no-untyped-def]
+        """Count the leading digits of the keys, lowest digit first; an insertion sort settles what they leave open."""
+        count = len(keys)
+        for item in range(count):
+            order[item] = item
+        if count > FEW:
+            bits = keys.view(bits_type)
+            low = high = bits[0]
+            for item in range(1, count):
+                low = min(low, bits[item])
+                high = max(high, bits[item])
+            passes = 2 if count <= MANY else 3
+            shift = 0
+            while (high - low) >> bits_type(shift + 8 * passes) > 0:
+                shift += 1
+            starts = spare[:DIGITS]
+            source, target = order, spare[DIGITS : DIGITS + count]
+            for digit in range(passes):
+                place_of_digit = bits_type(shift + 8 * digit)
+                starts[:] = 0
+                for item in range(count):
+                    starts[((high - bits[item]) >> place_of_digit) & bits_type(255)] += 1
+                place = 0
+                for bucket in range(DIGITS):
+                    size = starts[bucket]
+                    starts[bucket] = place
+                    place += size
+                for place in range(count):
+                    item = source[place]
+                    bucket = ((high - bits[item]) >> place_of_digit) & bits_type(255)
+                    target[starts[bucket]] = item
+                    starts[bucket] += 1
+                source, target = target, source
+            if passes % 2 == 1:
+                for place in range(count):
+                    order[place] = source[place]
+        for place in range(1, count):
+            item = order[place]
+            hole = place
+            while hole > 0 and keys[order[hole - 1]] < keys[item]:
+                order[hole] = order[hole - 1]
+                hole -= 1
+            order[hole] = item
+
+    return sort

@@ -1,0 +1,65 @@
+"""Which words mean one thread on a CPU and one block of lanes on a GPU?
+
+A rule is written with these words and reads the same on both sides.  Under ``njit`` and in plain Python a problem is one
+lane; in the CUDA simulator the running thread says which lane it is; the CUDA backend gives the words their meaning there.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from numba.extending import overload
+from numba.extending import register_jitable as rule
+
+__all__ = ["barrier", "best_lane", "lane", "lanes", "rule", "times"]
+
+
+def lane() -> int:
+    """Tell which of the block's lanes is running."""
+    thread: Any = threading.current_thread()
+    return int(thread.threadIdx.x) if hasattr(thread, "threadIdx") else 0
+
+
+def lanes() -> int:
+    """Tell how many lanes work on this problem."""
+    thread: Any = threading.current_thread()
+    return int(thread.blockDim.x) if hasattr(thread, "blockDim") else 1
+
+
+def barrier() -> None:
+    """Wait until every lane is here and sees what the others wrote."""
+    thread: Any = threading.current_thread()
+    if hasattr(thread, "syncthreads"):
+        thread.syncthreads()
+
+
+def best_lane(gain: Any, choice: int) -> tuple[Any, int]:
+    """Hand every lane the largest gain of all lanes; equal gains go to the lowest choice."""
+    return gain, choice
+
+
+@rule
+def times(left: Any, right: Any) -> Any:
+    """Multiply so that no compiler may fuse the product into a following sum."""
+    return left * right
+
+
+@overload(lane, target="cpu")
+def _lane_on_cpu() -> Any:
+    return lambda: 0
+
+
+@overload(lanes, target="cpu")
+def _lanes_on_cpu() -> Any:
+    return lambda: 1
+
+
+@overload(barrier, target="cpu")
+def _barrier_on_cpu() -> Any:
+    return lambda: None
+
+
+@overload(best_lane, target="cpu")
+def _best_lane_on_cpu(gain, choice):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+    return lambda gain, choice: (gain, choice)

@@ -1,5 +1,6 @@
 """Decide how often to replicate each expert of a Mixture-of-Experts model, and on which GPU to put each replica."""
 
+from . import metrics
 from .api import balanced_packing, rebalance_experts, replicate_experts
 from .planner import Plan, Planner, plan_experts
 from .policy import POLICIES, Policy
@@ -12,6 +13,7 @@ __all__ = [
     "Policy",
     "Topology",
     "balanced_packing",
+    "metrics",
     "plan_experts",
     "rebalance_experts",
     "replicate_experts",

@@ -50,7 +50,7 @@ def replicate(weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, r
 
 @njit(**_OPTIONS)
 def write_log2phy(phy2log: Any, phyrank: Any, log2phy: Any, erase: bool) -> None:
-    """Write each slot to its expert's row of log2phy (layers, num_logical, width), or -1 to erase it."""
+    """Write each slot to its expert's row of log2phy (layers, num_logical, width), or -1 to erase it again."""
     for layer in range(len(phy2log)):
         for slot in range(phy2log.shape[1]):
             log2phy[layer, phy2log[layer, slot], phyrank[layer, slot]] = -1 if erase else slot

@@ -143,6 +143,7 @@ class Planner:
             raise RuntimeError("a planner serves one thread at a time, and another one is using it: build one for each")
         try:
             placement = self._placement
+            # What the last plan wrote is erased slot by slot: the rest of the wide array is padding already.
             cpu.write_log2phy(placement.phy2log, placement.phyrank, self._log2phy, True)
             cpu.plan(loads, self._layout, self._tactics, self._scratch, placement)
             cpu.write_log2phy(placement.phy2log, placement.phyrank, self._log2phy, False)
@@ -243,13 +244,13 @@ def _find_dtype(dtype: Any) -> np.dtype[Any]:
 def _empty_placement(num_layers: int, topology: Topology, dtype: np.dtype[Any]) -> Placement:
     from .rules.place import Placement
 
-    def zeros(*shape: int) -> NDArray[np.int64]:
+    def integers(*shape: int) -> NDArray[np.int64]:
         return np.zeros((num_layers, *shape), np.int64)
 
     return Placement(
-        phy2log=zeros(topology.num_replicas),
-        phyrank=zeros(topology.num_replicas),
-        logcnt=zeros(topology.num_logical),
+        phy2log=integers(topology.num_replicas),
+        phyrank=integers(topology.num_replicas),
+        logcnt=integers(topology.num_logical),
         gpu_loads=np.empty((num_layers, topology.num_gpus), dtype),
         bounds=np.empty(num_layers, dtype),
         balancedness=np.empty(num_layers, dtype),

@@ -5,6 +5,7 @@ Arrays that belong together travel together, and a rule is handed only what it t
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -133,6 +134,7 @@ def layout_of(topology: Topology) -> Layout:
     )
 
 
+@lru_cache(maxsize=64)
 def tactics_of(policy: Policy, seed: int, value: type[np.floating[Any]]) -> Tactics:
     """Give a policy as numbers, for weights of the given type."""
     low, high = (round(end * STEPS) for end in policy.noise)
@@ -156,6 +158,7 @@ def tactics_of(policy: Policy, seed: int, value: type[np.floating[Any]]) -> Tact
     )
 
 
+@lru_cache(maxsize=64)
 def bench_size(layout: Layout) -> tuple[int, int]:
     """Give the number of values and of integers that lay_out takes, by laying out on an endless table."""
     endless = 2**60

@@ -1,0 +1,7 @@
+"""What runs as ``python -m eplb_numba``?"""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,116 @@
+"""Is every answer the one that the plain reference gives, bit for bit?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eplb_numba import POLICIES, Policy, balanced_packing, plan_experts, replicate_experts
+
+from . import deepseek, reference
+from .cases import QUICK_POLICIES, problems, topologies, weights
+
+
+def assert_same_plan(weight, numbers, policy, seed=0):
+    """Compare a plan with the reference's, loads and bounds included."""
+    plan = plan_experts(weight, *numbers, policy=policy, seed=seed)
+    phy2log, log2phy, logcnt, gpu_loads, bounds = reference.plan(weight, *numbers, policy, seed)
+    np.testing.assert_array_equal(plan.phy2log, phy2log)
+    np.testing.assert_array_equal(plan.log2phy, log2phy)
+    np.testing.assert_array_equal(plan.logcnt, logcnt)
+    np.testing.assert_array_equal(plan.gpu_loads, gpu_loads)
+    np.testing.assert_array_equal(plan.bound, bounds)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(problem=problems(), seed=st.integers(0, 2**64 - 1))
+def test_named_policies_equal_the_reference(name, problem, seed):
+    """Each named policy gives the reference's plan on every kind of topology and load."""
+    weight, numbers = problem
+    assert_same_plan(weight, numbers, QUICK_POLICIES[name], seed)
+
+
+@given(
+    problem=problems(),
+    policy=st.builds(
+        Policy,
+        starts=st.integers(1, 3),
+        restarts=st.integers(1, 2),
+        noise=st.sampled_from([(1.0, 1.0), (0.5, 1.5), (0.0, 2.0)]),
+        swaps=st.integers(0, 6),
+        heaviest=st.integers(1, 4),
+        partners=st.sampled_from(["lightest", "first", "best"]),
+        pair_swaps=st.integers(0, 6),
+        pairs=st.sampled_from(["after", "stuck", "together"]),
+        pair_slots=st.sampled_from([0, 3, 16]),
+        tolerance=st.sampled_from([0.0, 1e-3, 0.1]),
+        least_gain=st.sampled_from([0.0, 2.0**-20, 0.01]),
+        winner=st.sampled_from(["max", "spread"]),
+        apart=st.sampled_from(["freely", "where_cheap", "always"]),
+    ),
+)
+def test_any_policy_equals_the_reference(problem, policy):
+    """Every combination of tactics gives the reference's plan."""
+    weight, numbers = problem
+    assert_same_plan(weight, numbers, policy)
+
+
+@given(problem=problems(dtypes=(np.float32,)))
+def test_deepseek_is_deepseeks_algorithm(problem):
+    """The policy "deepseek" gives exactly the triple of DeepSeek's algorithm."""
+    weight, (num_replicas, num_groups, num_nodes, num_gpus) = problem
+    expected = deepseek.rebalance_experts(weight, num_replicas, num_groups or 1, num_nodes, num_gpus)
+    plan = plan_experts(weight, num_replicas, num_groups, num_nodes, num_gpus, policy="deepseek")
+    for ours, theirs in zip((plan.phy2log, plan.log2phy, plan.logcnt), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_deepseek_at_full_size(groups):
+    """At DeepSeek-V3's size the policy "deepseek" gives exactly the triple of DeepSeek's algorithm."""
+    weight = np.random.default_rng(5).integers(0, 10_000, (58, 256))
+    expected = deepseek.rebalance_experts(weight, 288, groups, 4, 32)
+    plan = plan_experts(weight, 288, groups, 4, 32, policy="deepseek")
+    for ours, theirs in zip((plan.phy2log, plan.log2phy, plan.logcnt), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_one_layer_at_full_size(name):
+    """At the size of a DeepSeek-V3 layer every policy gives the reference's plan."""
+    weight = np.random.default_rng(6).lognormal(0, 1, (1, 64)).astype(np.float32)
+    assert_same_plan(weight, (72, 1, 1, 8), replace(QUICK_POLICIES[name], restarts=1, starts=min(POLICIES[name].starts, 2)))
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(data=st.data())
+def test_packing_equals_the_reference(name, data):
+    """balanced_packing packs every row as the reference does."""
+    num_packs = data.draw(st.integers(1, 5))
+    num_items = num_packs * data.draw(st.integers(1, 6))
+    weight = data.draw(weights(num_items))
+    policy = QUICK_POLICIES[name]
+    pack_index, rank_in_pack = balanced_packing(weight, num_packs, policy=policy)
+    value = weight.dtype.type
+    for row, loads in enumerate(weight):
+        bound = max(reference.add(loads, value) / value(num_packs), max(loads))
+        problem = reference.Problem(list(loads), [0] * num_items, num_packs, 0, bound)
+        stream = reference.mix(reference.mix(reference.mix(0, 0), 0), row)
+        packs = reference.pack(problem, policy, stream, False)
+        for pack, items in enumerate(packs):
+            for rank, item in enumerate(items):
+                assert (pack_index[row, item], rank_in_pack[row, item]) == (pack, rank)
+
+
+@given(data=st.data())
+def test_replication_equals_the_reference(data):
+    """replicate_experts replicates every row as the reference does."""
+    num_logical, num_slots, *_ = data.draw(topologies())
+    weight = data.draw(weights(num_logical))
+    phy2log, rank, logcnt = replicate_experts(weight, num_slots)
+    for row, loads in enumerate(weight):
+        slots, counts = reference.replicate(list(loads), num_slots, num_slots)
+        assert slots == list(zip(phy2log[row], rank[row], strict=True))
+        assert counts == list(logcnt[row])

@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["Guest", "receive"]
 
-CPU = 1  # DLPack's number for it
+CPU, PINNED = 1, 3  # DLPack's numbers for memory that a CPU may read
 
 
 class Guest:
@@ -38,8 +38,11 @@ class Guest:
             return
         if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
             raise TypeError(f"{name} must be a NumPy array or export DLPack, got {type(array).__name__}")
-        device, _ = array.__dlpack_device__()
-        if int(device) != CPU:
+        try:
+            device, _ = array.__dlpack_device__()
+        except (BufferError, RuntimeError, ValueError) as error:
+            raise TypeError(f"{name} must be on a device that DLPack knows, got {describe(array)}: {error}") from error
+        if int(device) not in (CPU, PINNED):
             raise TypeError(f"{name} must be on a CPU (DLPack device type {CPU}), got DLPack device type {int(device)}")
         self.view = self._enter(name, array)
 

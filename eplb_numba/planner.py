@@ -66,7 +66,7 @@ class Planner:
     seed : int
         What the noise of further starts depends on.
     dtype : {"float32", "float64"}
-        The type of the weights to come; integers and halves are converted to it.
+        The type that is planned in; only float64 weights need float64.
     log2phy_width : int, optional
         Width of ``log2phy``, at least the most replicas that an expert can get (the default).
 
@@ -135,10 +135,9 @@ class Planner:
         expected = (self.num_layers, self.topology.num_logical)
         if loads.shape != expected:
             raise ValueError(f"weight must have {expected[0]} layers of {expected[1]} experts, got {loads.shape}")
-        if loads.dtype != self._dtype:
-            if guest.view.dtype.kind == "f" and guest.view.dtype.itemsize > 2:
-                raise TypeError(f"weight must be {self._dtype} like its planner, got {guest.view.dtype}")
-            loads = loads.astype(self._dtype)
+        if loads.dtype.itemsize > self._dtype.itemsize:
+            raise TypeError(f"weight must be {self._dtype} like its planner, or convert to it exactly, got {loads.dtype}")
+        loads = loads.astype(self._dtype, copy=False)
         if not self._in_use.acquire(blocking=False):
             raise RuntimeError("a planner serves one thread at a time, and another one is using it: build one for each")
         try:

@@ -40,12 +40,14 @@ class Policy:
         Whom a heavy pack swaps with: only the lightest pack; the first, from the lightest up, that has a swap; or the one
         with the best swap.
     pair_swaps : int
-        The most swaps of two items for two, between the heaviest and the lightest pack.
+        The most swaps of two items for two, between the heaviest pack and a lighter one.
+    pair_partners : {"lightest", "first", "best"}
+        Whom the heaviest pack swaps two items with.
     pairs : {"after", "stuck", "together"}
         When two go for two: once no single swap is left; whenever no single swap is found; or whenever that gains more than
         the best single swap (the larger of the two limits then counts all rounds).
     pair_slots : int
-        Two go for two only where a pack has at most so many slots.
+        Two go for two only where a pack has at most so many slots; at most 64.
     tolerance : float
         A packing is good enough when its heaviest pack is at most this fraction above the bound.
     least_gain : float
@@ -75,6 +77,7 @@ class Policy:
     heaviest: int = 1
     partners: Partners = "lightest"
     pair_swaps: int = 0
+    pair_partners: Partners = "lightest"
     pairs: Pairs = "after"
     pair_slots: int = 16
     tolerance: float = 0.0
@@ -92,9 +95,11 @@ class Policy:
             _check_count(name, getattr(self, name), 0)
         for name in ("tolerance", "least_gain"):
             _check_fraction(name, getattr(self, name))
-        for name in ("partners", "pairs", "winner", "apart"):
+        for name in ("partners", "pair_partners", "pairs", "winner", "apart"):
             if getattr(self, name) not in get_args(hints[name]):
                 raise ValueError(f"{name} must be one of {get_args(hints[name])}, got {getattr(self, name)!r}")
+        if self.pair_slots > 64:
+            raise ValueError(f"pair_slots must be at most 64, got {self.pair_slots}")
         _check_range("noise", self.noise)
 
 
@@ -125,6 +130,7 @@ POLICIES = MappingProxyType(
             swaps=256,
             partners="best",
             pair_swaps=64,
+            pair_partners="first",
             pairs="stuck",
             tolerance=1e-3,
             least_gain=2.0**-20,

@@ -2,38 +2,46 @@
 
 Numba's OpenMP layer ends the process when a parallel region follows a fork; its workqueue layer does when two threads enter
 at once.  Planning serially is always safe, so whoever is in doubt plans serially.
+
+The package imports this first, and it imports Numba only when asked, so that a fork is noticed as early as can be.
 """
 
 from __future__ import annotations
 
 import multiprocessing.process
 import os
-
-import numba
+import sys
 
 __all__ = ["threads_at_hand"]
 
 THREAD_SAFE_LAYERS = ("omp", "tbb")
 
 
-def _has_threads() -> bool:
+def _numba_has_started() -> bool:
     """Tell whether Numba has started its threads, in this process or before a fork."""
+    numba = sys.modules.get("numba")
     try:
-        numba.threading_layer()
-    except ValueError:
+        return numba is not None and bool(numba.threading_layer())
+    except ValueError:  # not yet
         return False
-    return True
+
+
+def _is_alone() -> bool:
+    """Guess whether Numba's threads, though started, are not in this process: it is a fork's child, or has no others."""
+    if multiprocessing.process.parent_process() is not None:
+        return True
+    tasks = "/proc/self/task"
+    return os.path.isdir(tasks) and len(os.listdir(tasks)) == 1
 
 
 class _Process:
-    """Whether this process was forked off one with threads: it has the memory of them, but not the threads."""
+    """Whether this process was forked off one with threads: then it has the memory of them, but not the threads."""
 
-    # A process that imports this only after the fork cannot tell; it is safe as long as no threads were started before.
-    was_forked = multiprocessing.process.parent_process() is not None and _has_threads()
+    was_forked = _numba_has_started() and _is_alone()
 
 
 def _after_fork() -> None:
-    _Process.was_forked = _Process.was_forked or _has_threads()
+    _Process.was_forked = _Process.was_forked or _numba_has_started()
 
 
 if hasattr(os, "register_at_fork"):
@@ -42,9 +50,9 @@ if hasattr(os, "register_at_fork"):
 
 def threads_at_hand() -> int:
     """Give the number of threads that may share a problem now: one where a parallel region is not safe."""
+    import numba
+
     if _Process.was_forked:
         return 1
-    threads = numba.get_num_threads()  # starts them, so that the layer is known
-    if threads == 1 or numba.threading_layer() not in THREAD_SAFE_LAYERS:
-        return 1
-    return int(threads)
+    threads = int(numba.get_num_threads())  # starts them, so that the layer is known
+    return threads if numba.threading_layer() in THREAD_SAFE_LAYERS else 1

@@ -158,6 +158,18 @@ def find_single(problem, packs, ranking, policy, least):
     return None
 
 
+def find_double(problem, packs, ranking, policy, least):
+    """Find the swap of two for two that the policy allows."""
+    best = None
+    for light in ranking[:0:-1] if policy.pair_partners != "lightest" else ranking[-1:]:
+        found = best_of(swaps_of(problem, packs, ranking[0], light, 2), least)
+        if found is not None and (best is None or found[0] > best[0]):
+            best = (*found, ranking[0], light)
+            if policy.pair_partners == "first":
+                break
+    return best
+
+
 def refine(problem, packs, policy):
     """Swap until the heaviest pack is near enough to the bound, or nothing is left to swap."""
     value = type(problem.bound)
@@ -176,8 +188,7 @@ def refine(problem, packs, policy):
         double = None
         if doubles > 0 and (swap is None or policy.pairs == "together"):
             threshold = least if swap is None else swap[0]
-            found = best_of(swaps_of(problem, packs, ranking[0], ranking[-1], 2), threshold)
-            double = found and (*found, ranking[0], ranking[-1])
+            double = find_double(problem, packs, ranking, policy, threshold)
         if double is not None:
             swap = double
             doubles -= 1

@@ -43,6 +43,7 @@ def test_named_policies_equal_the_reference(name, problem, seed):
         heaviest=st.integers(1, 4),
         partners=st.sampled_from(["lightest", "first", "best"]),
         pair_swaps=st.integers(0, 6),
+        pair_partners=st.sampled_from(["lightest", "first", "best"]),
         pairs=st.sampled_from(["after", "stuck", "together"]),
         pair_slots=st.sampled_from([0, 3, 16]),
         tolerance=st.sampled_from([0.0, 1e-3, 0.1]),

@@ -32,7 +32,7 @@ def pack(
     for start in range(tactics.starts if choice else 1):
         pack_once(items, trial, tactics, copies, stir(stream, start), disturbed or start > 0, desk)
         if choice and tactics.swaps + tactics.pair_swaps > 0:
-            refine(items, trial, tactics, copies, bound, desk.ranking, desk.draft)
+            refine(items, trial, tactics, copies, bound, desk.ranking, desk.draft, desk.pairs)
         largest = largest_of(trial.pack_loads)
         spread = largest - _smallest_of(trial.pack_loads)
         near = largest <= times(bound, tactics.limit)

@@ -87,6 +87,7 @@ def sized(bench: Bench, items: int, packs: int) -> tuple[Packing, Desk]:
         desk.ranking[:packs],
         desk.bracket,
         desk.draft,
+        desk.pairs,
     )
     return kept, cut
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .swap import best_pair_swap, best_swap
-from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Draft, Items, Packing, Tactics
+from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Draft, Items, Packing, Pairs, Tactics
 from .words import barrier, best_lane, lane, lanes, rule, times
 
 __all__ = ["refine"]
@@ -27,7 +27,9 @@ class Swap(NamedTuple):
 
 
 @rule
-def refine(items: Items, packing: Packing, tactics: Tactics, copies: int, bound: Any, ranking: Any, draft: Draft) -> None:
+def refine(
+    items: Items, packing: Packing, tactics: Tactics, copies: int, bound: Any, ranking: Any, draft: Draft, pairs: Pairs
+) -> None:
     """Swap items as the tactics allow, until the largest load of the packing is near enough to the bound."""
     _settle(items, packing, ranking)
     num_packs = len(packing.pack_loads)
@@ -38,20 +40,18 @@ def refine(items: Items, packing: Packing, tactics: Tactics, copies: int, bound:
     pair_swaps = tactics.pair_swaps if slots <= tactics.pair_slots else 0
     rounds = max(swaps, pair_swaps) if tactics.pairs == TOGETHER else swaps + pair_swaps
     for _ in range(rounds):
-        heavy, light = ranking[0], ranking[num_packs - 1]
-        if packing.pack_loads[heavy] <= target:
+        if packing.pack_loads[ranking[0]] <= target:
             break
         gain, choice, pair_choice = least, -1, -1
         if swaps > 0:
             gain, choice = _search(items, packing, ranking, tactics, copies, least)
         if pair_swaps > 0 and (choice < 0 or tactics.pairs == TOGETHER):
-            pair_gain, pair_choice = best_pair_swap(items, packing, heavy, light, slots, copies, gain)
-            gain, pair_choice = best_lane(pair_gain, pair_choice)
+            gain, pair_choice = _search_pairs(items, packing, ranking, tactics, copies, gain, pairs)
         if pair_choice >= 0:
             pair_swaps -= 1
             if tactics.pairs == AFTER:
                 swaps = 0
-            swap = _read_pair_choice(pair_choice, heavy, light, slots)
+            swap = _read_pair_choice(pair_choice, ranking, slots)
         elif choice >= 0:
             swaps -= 1
             swap = _read_choice(choice, ranking, slots)
@@ -96,6 +96,28 @@ def _search(items: Items, packing: Packing, ranking: Any, tactics: Tactics, copi
 
 
 @rule
+def _search_pairs(
+    items: Items, packing: Packing, ranking: Any, tactics: Tactics, copies: int, least: Any, pairs: Pairs
+) -> tuple[Any, int]:
+    """Look likewise for a swap of two items for two between the heaviest pack and those that the tactics name."""
+    value = packing.loads.dtype.type
+    num_packs = len(ranking)
+    slots = len(packing.items) // num_packs
+    heavy = ranking[0]
+    gain, choice = least, -1
+    for step in range(1 if tactics.pair_partners == LIGHTEST else num_packs - 1):
+        light = ranking[num_packs - 1 - step]
+        if times(packing.pack_loads[heavy] - packing.pack_loads[light], value(0.5)) <= gain:
+            break
+        gain, number = best_pair_swap(items, packing, heavy, light, slots, copies, gain, pairs)
+        if number >= 0:
+            choice = step * slots * slots * slots * slots + number
+            if tactics.pair_partners == FIRST:
+                break
+    return gain, choice
+
+
+@rule
 def _read_choice(choice: int, ranking: Any, slots: int) -> Swap:
     """Unfold the number that _search gave."""
     packs, places = choice // (slots * slots), choice % (slots * slots)
@@ -105,10 +127,12 @@ def _read_choice(choice: int, ranking: Any, slots: int) -> Swap:
 
 
 @rule
-def _read_pair_choice(choice: int, heavy: int, light: int, slots: int) -> Swap:
-    """Unfold the number that best_pair_swap gave."""
-    leaving, coming = choice // (slots * slots), choice % (slots * slots)
-    return Swap(heavy, light, leaving // slots, leaving % slots, coming // slots, coming % slots)
+def _read_pair_choice(choice: int, ranking: Any, slots: int) -> Swap:
+    """Unfold the number that _search_pairs gave."""
+    places = slots * slots
+    light = ranking[len(ranking) - 1 - choice // (places * places)]
+    leaving, coming = choice // places % places, choice % places
+    return Swap(ranking[0], light, leaving // slots, leaving % slots, coming // slots, coming % slots)
 
 
 @rule

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .greedy import copies_among
-from .terms import Items, Packing
-from .words import lane, lanes, rule
+from .terms import Items, Packing, Pairs
+from .words import barrier, best_lane, lane, lanes, rule
 
 __all__ = ["best_pair_swap", "best_swap"]
 
@@ -59,32 +61,112 @@ def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int
 
 
 @rule
-def best_pair_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, least: Any) -> tuple[Any, int]:
-    """Find the best swap of two items for two; give its gain and its four slots as one number, or (least, -1).
+def best_pair_swap(
+    items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, least: Any, pairs: Pairs
+) -> tuple[Any, int]:
+    """Find the best swap of two items for two, over all lanes; give its gain and its four slots as one number, or (least, -1).
 
     The number is ((leaving * slots + leaving too) * slots + coming) * slots + coming too; equal gains go to the lowest.
     """
+    most = _most_by_pairs(packing, heavy, light, slots, pairs)
+    if not most > least:
+        return least, -1
+    number = _first_pair_swap(items, packing, heavy, light, slots, copies, most, pairs)
+    if number >= 0:
+        return most, number
+    return _best_allowed_pair_swap(items, packing, heavy, light, slots, copies, least)
+
+
+@rule
+def _most_by_pairs(packing: Packing, heavy: int, light: int, slots: int, pairs: Pairs) -> Any:
+    """Give the most that any swap of two for two gains; leave in pairs what each pair of the light pack sums to and gains.
+
+    A plain loop over one pack's pairs inside another over the other's: that is what vector units and lanes are fast at.
+    """
+    loads = packing.loads
+    gap = packing.pack_loads[heavy] - packing.pack_loads[light]
+    num_pairs = slots * (slots - 1) // 2
+    sums, gains = pairs.sums[:num_pairs], pairs.gains[:num_pairs]
+    if lane() == 0:
+        pair = 0
+        for coming in range(light * slots, (light + 1) * slots):
+            for coming_too in range(coming + 1, (light + 1) * slots):
+                sums[pair] = loads[coming] + loads[coming_too]
+                gains[pair] = 0
+                pair += 1
+    barrier()
+    for leaving in range(heavy * slots, (heavy + 1) * slots):
+        for leaving_too in range(leaving + 1, (heavy + 1) * slots):
+            load = loads[leaving] + loads[leaving_too]
+            for pair in range(lane(), num_pairs, lanes()):
+                delta = load - sums[pair]
+                gains[pair] = np.maximum(gains[pair], np.minimum(delta, gap - delta))
+    most = loads.dtype.type(0)
+    for pair in range(lane(), num_pairs, lanes()):
+        most = max(most, gains[pair])
+    most, _ = best_lane(most, 0)
+    return most
+
+
+@rule
+def _first_pair_swap(
+    items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, most: Any, pairs: Pairs
+) -> int:
+    """Give the lowest number of an allowed swap of two for two that gains the most, or -1; each lane looks at its pairs."""
+    first = -1
+    pair = 0
+    for coming in range(slots):
+        for coming_too in range(coming + 1, slots):
+            if pair % lanes() == lane() and pairs.gains[pair] == most:
+                number = _first_leaving(
+                    items, packing, heavy, light, slots, copies, most, pairs.sums[pair], coming * slots + coming_too
+                )
+                if number >= 0 and (first < 0 or number < first):
+                    first = number
+            pair += 1
+    _, first = best_lane(packing.loads.dtype.type(first >= 0), first)
+    return first
+
+
+@rule
+def _first_leaving(
+    items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, most: Any, back: Any, coming_pair: int
+) -> int:
+    """Give the lowest number of an allowed swap that gains the most for one pair of the light pack, which sums to back."""
+    loads = packing.loads
+    gap = packing.pack_loads[heavy] - packing.pack_loads[light]
+    for leaving in range(slots):
+        for leaving_too in range(leaving + 1, slots):
+            delta = loads[heavy * slots + leaving] + loads[heavy * slots + leaving_too] - back
+            if min(delta, gap - delta) == most:
+                number = (leaving * slots + leaving_too) * slots * slots + coming_pair
+                if copies == 0 or _may_swap_pairs(items, packing, heavy, light, slots, number, copies):
+                    return number
+    return -1
+
+
+@rule
+def _best_allowed_pair_swap(
+    items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, least: Any
+) -> tuple[Any, int]:
+    """Find the best allowed swap of two for two where replicas that must stay apart forbid the best of all."""
     loads = packing.loads
     gap = packing.pack_loads[heavy] - packing.pack_loads[light]
     gain = least
     choice = -1
-    for leaving_pair in range(lane(), slots * slots, lanes()):
-        leaving = leaving_pair // slots
-        leaving_too = leaving_pair % slots
-        if leaving_too <= leaving:
-            continue
-        load = loads[heavy * slots + leaving] + loads[heavy * slots + leaving_too]
-        for coming in range(slots - 1):
-            for coming_too in range(coming + 1, slots):
-                delta = load - (loads[light * slots + coming] + loads[light * slots + coming_too])
-                improvement = min(delta, gap - delta)
-                if improvement <= gain:
-                    continue
-                number = (leaving_pair * slots + coming) * slots + coming_too
-                if copies == 0 or _may_swap_pairs(items, packing, heavy, light, slots, number, copies):
-                    gain = improvement
-                    choice = number
-    return gain, choice
+    for leaving in range(lane(), slots, lanes()):
+        for leaving_too in range(leaving + 1, slots):
+            load = loads[heavy * slots + leaving] + loads[heavy * slots + leaving_too]
+            for coming in range(slots):
+                for coming_too in range(coming + 1, slots):
+                    delta = load - (loads[light * slots + coming] + loads[light * slots + coming_too])
+                    if min(delta, gap - delta) <= gain:
+                        continue
+                    number = ((leaving * slots + leaving_too) * slots + coming) * slots + coming_too
+                    if _may_swap_pairs(items, packing, heavy, light, slots, number, copies):
+                        gain = min(delta, gap - delta)
+                        choice = number
+    return best_lane(gain, choice)
 
 
 @rule

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LIGHTEST, FIRST, BEST = 0, 1, 2  # which lighter packs a heavy one may swap with
 AFTER, STUCK, TOGETHER = 0, 1, 2  # when two items may be swapped for two
 FREELY, WHERE_CHEAP, ALWAYS = 0, 1, 2  # how strictly replicas of one expert are kept apart
+MOST_PAIR_SLOTS = 64  # slots of the largest packs between which two items may go for two
 
 
 class Layout(NamedTuple):
@@ -46,6 +47,7 @@ class Tactics(NamedTuple):
     swaps: int
     pairs: int
     pair_swaps: int
+    pair_partners: int
     pair_slots: int
     by_spread: int
     apart: int
@@ -79,6 +81,13 @@ class Draft(NamedTuple):
     lowers: Any  # (1) whether the swap lowers the larger load
 
 
+class Pairs(NamedTuple):
+    """What is known of each pair of items in a light pack."""
+
+    sums: Any  # (slots of a pack * (slots of a pack - 1) / 2)
+    gains: Any  # (the same) the most that a swap for it gains
+
+
 class Desk(NamedTuple):
     """The scratch of a packer."""
 
@@ -90,6 +99,7 @@ class Desk(NamedTuple):
     ranking: Any  # (packs) from heaviest to lightest
     bracket: Bracket  # (leaves for the packs, or for the experts of a node)
     draft: Draft
+    pairs: Pairs
 
 
 class Node(NamedTuple):
@@ -148,6 +158,7 @@ def tactics_of(policy: Policy, seed: int, value: type[np.floating[Any]]) -> Tact
         swaps=policy.swaps,
         pairs=("after", "stuck", "together").index(policy.pairs),
         pair_swaps=policy.pair_swaps,
+        pair_partners=("lightest", "first", "best").index(policy.pair_partners),
         pair_slots=policy.pair_slots,
         by_spread=int(policy.winner == "spread"),
         apart=("freely", "where_cheap", "always").index(policy.apart),
@@ -200,7 +211,11 @@ def lay_out(values: Any, integers: Any, layout: Layout) -> tuple[Bench, Any, Any
     draft_loads, values = _take(values, 2 * pack_slots)
     lowers, integers = _take(integers, 1)
     draft = Draft(draft_items, draft_loads, lowers)
-    desk = Desk(trial, keys, order, spare, fill, ranking, Bracket(matches, winners), draft)
+    num_pairs = min(pack_slots, MOST_PAIR_SLOTS) * (min(pack_slots, MOST_PAIR_SLOTS) - 1) // 2
+    pair_sums, values = _take(values, num_pairs)
+    pair_gains, values = _take(values, num_pairs)
+    pairs = Pairs(pair_sums, pair_gains)
+    desk = Desk(trial, keys, order, spare, fill, ranking, Bracket(matches, winners), draft, pairs)
 
     all_experts, integers = _take(integers, layout.num_logical)
     staged_experts, integers = _take(integers, layout.num_replicas)

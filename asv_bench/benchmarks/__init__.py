@@ -1,0 +1,1 @@
+"""How fast is the planner, how good are its plans, and how has that changed?"""

@@ -1,0 +1,107 @@
+"""How long does a plan take on a CPU, and how good is it?  Time and balance stand side by side: neither is bought with the other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from eplb_numba import Planner, plan_experts, rebalance_experts
+
+from .shapes import SHAPES
+
+POLICIES = ["deepseek", "balanced"]
+
+
+class Planning:
+    """Whole plans by policy and shape."""
+
+    version = "1"
+    params = (POLICIES, list(SHAPES))
+    param_names = ("policy", "shape")
+
+    def setup(self, policy, shape):
+        """Make the load, and plan once: that compiles."""
+        self.shape = SHAPES[shape]
+        self.weight = self.shape.weight()
+        self.planner = Planner(*self.shape, policy=policy)
+        self.planner.plan(self.weight)
+        rebalance_experts(self.weight, *self.shape.numbers, policy=policy)
+
+    def time_rebalance(self, policy, shape):
+        """Time the drop-in, allocation of its results included."""
+        rebalance_experts(self.weight, *self.shape.numbers, policy=policy)
+
+    def time_planner(self, policy, shape):
+        """Time a planner that is used again."""
+        self.planner.plan(self.weight)
+
+    def track_balancedness(self, policy, shape):
+        """Track the mean balancedness of the layers."""
+        plan = plan_experts(self.weight, *self.shape.numbers, policy=policy)
+        return float(np.mean(plan.balancedness))
+
+    track_balancedness.unit = "mean / max GPU load"
+
+    def track_above_bound(self, policy, shape):
+        """Track how far the largest GPU load is above the bound."""
+        plan = plan_experts(self.weight, *self.shape.numbers, policy=policy)
+        return float(np.mean(plan.gpu_loads.max(axis=1) / plan.bound - 1)) * 100
+
+    track_above_bound.unit = "%"
+
+    def peakmem_rebalance(self, policy, shape):
+        """Watch the memory of the drop-in."""
+        rebalance_experts(self.weight, *self.shape.numbers, policy=policy)
+
+
+class Start:
+    """What a new process pays before its first plan."""
+
+    version = "1"
+    timeout = 300
+
+    def setup(self):
+        """Fill a compile cache of its own."""
+        self.cache = tempfile.TemporaryDirectory()
+        self._run(self.cache.name)
+
+    def teardown(self):
+        """Remove the cache."""
+        self.cache.cleanup()
+
+    def track_import(self):
+        """Track the import alone."""
+        return self._measure("import eplb_numba", self.cache.name)
+
+    track_import.unit = "s"
+
+    def track_first_plan_warm(self):
+        """Track import and first plan with a warm compile cache."""
+        return self._run(self.cache.name)
+
+    track_first_plan_warm.unit = "s"
+
+    def track_first_plan_cold(self):
+        """Track import and first plan with an empty compile cache."""
+        with tempfile.TemporaryDirectory() as empty:
+            return self._run(empty)
+
+    track_first_plan_cold.unit = "s"
+
+    def _run(self, cache):
+        program = (
+            "import numpy as np, eplb_numba; "
+            "eplb_numba.rebalance_experts(np.ones((58, 256), np.float32), 288, 8, 4, 32)"
+        )
+        return self._measure(program, cache)
+
+    def _measure(self, program, cache):
+        import os
+
+        timed = f"import time; begin = time.perf_counter(); {program}; print(time.perf_counter() - begin)"
+        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+        result = subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True, env=environment)
+        return float(result.stdout)

@@ -1,0 +1,130 @@
+"""Do the rules mean the same as plain Python as they do compiled?  And what does each of them promise by itself?"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import njit
+
+from eplb_numba import POLICIES, Topology, plan_experts
+from eplb_numba.planner import _empty_placement
+from eplb_numba.policy import find_policy
+from eplb_numba.rules.bracket import Bracket, bracket_size, champion, lowest, open_bracket, replay, seat
+from eplb_numba.rules.noise import STEPS, perturb, stir
+from eplb_numba.rules.place import plan_layers
+from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
+from eplb_numba.rules.sort import DIGITS, FEW, MANY, sort_descending
+from eplb_numba.rules.terms import bench_size, layout_of, tactics_of
+
+from . import reference
+from .cases import QUICK_POLICIES, problems
+
+
+def scratch(layout, dtype):
+    """Make scratch that is full of rubbish: a rule must not read what it did not write."""
+    num_values, num_integers = bench_size(layout)
+    return np.full(num_values, np.nan, dtype), np.full(num_integers, -(2**31), np.int32)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(problem=problems())
+def test_plain_python_plans_the_same(name, problem):
+    """Run as plain Python, on scratch full of rubbish, the rules give the compiled plan."""
+    weight, numbers = problem
+    topology = Topology(weight.shape[1], *numbers)
+    placement = _empty_placement(len(weight), topology, weight.dtype)
+    layout = layout_of(topology)
+    tactics = tactics_of(QUICK_POLICIES[name], 0, weight.dtype.type)
+    plan_layers(weight, 0, 1, layout, tactics, *scratch(layout, weight.dtype), placement)
+    compiled = plan_experts(weight, *numbers, policy=QUICK_POLICIES[name])
+    np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
+    np.testing.assert_array_equal(placement.logcnt, compiled.logcnt)
+    np.testing.assert_array_equal(placement.gpu_loads, compiled.gpu_loads)
+    np.testing.assert_array_equal(placement.bounds, compiled.bound)
+    np.testing.assert_array_equal(placement.balancedness, compiled.balancedness)
+
+
+def test_plain_python_packs_and_replicates_the_same():
+    """So do the single stages."""
+    from eplb_numba import balanced_packing, replicate_experts
+
+    weight = np.random.default_rng(0).lognormal(0, 1, (3, 12)).astype(np.float32)
+    layout = layout_of(Topology(12, 12, 1, 1, 3))
+    packs = Packs(np.empty((3, 12), np.int64), np.empty((3, 12), np.int64))
+    tactics = tactics_of(find_policy("balanced"), 0, np.float32)
+    pack_rows(weight, 0, 1, layout, tactics, *scratch(layout, np.float32), packs)
+    for ours, compiled in zip(packs, balanced_packing(weight, 3), strict=True):
+        np.testing.assert_array_equal(ours, compiled)
+
+    layout = layout_of(Topology(12, 18, 1, 1, 1))
+    replicas = Replicas(*(np.empty((3, size), np.int64) for size in (18, 18, 12)))
+    replicate_rows(weight, 0, 1, layout, tactics, *scratch(layout, np.float32), replicas)
+    for ours, compiled in zip(replicas, replicate_experts(weight, 18), strict=True):
+        np.testing.assert_array_equal(ours, compiled)
+
+
+@njit(error_model="numpy")
+def compiled_sort(keys, order, spare):
+    """Sort by the word that the CPU gives its own meaning."""
+    sort_descending(keys, order, spare)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(seed=st.integers(0, 2**32), count=st.sampled_from([1, 2, FEW, FEW + 1, 100, MANY, MANY + 1]), kind=st.integers(0, 5))
+def test_sorting_is_stable_and_descending(dtype, seed, count, kind):
+    """The counting sort gives what a stable sort of the negated keys gives, for keys of any spread."""
+    generator = np.random.default_rng(seed)
+    keys = [
+        lambda: generator.lognormal(0, 1, count),
+        lambda: generator.integers(0, 3, count),
+        lambda: np.full(count, generator.random()),
+        lambda: 1 + generator.random(count) * 1e-6,
+        lambda: generator.random(count) * (1e-44 if dtype is np.float32 else 1e-322),
+        lambda: np.where(generator.random(count) < 0.5, 0, 10.0 ** generator.uniform(-30, 30, count)),
+    ][kind]().astype(dtype)
+    order, spare = np.empty(count, np.int32), np.empty(count + DIGITS, np.int32)
+    compiled_sort(keys, order, spare)
+    np.testing.assert_array_equal(order, np.argsort(-keys, kind="stable"))
+    plain = np.empty(count, np.int32)
+    sort_descending(keys, plain, spare)
+    np.testing.assert_array_equal(order, plain)
+
+
+@given(data=st.data(), players=st.integers(1, 20))
+def test_a_bracket_knows_its_champion(data, players):
+    """Whatever changes, the champion is the first of the lowest."""
+    size = bracket_size(players)
+    bracket = Bracket(np.full(2 * size, np.nan), np.zeros(2 * size, np.int32))
+    values = data.draw(st.lists(st.integers(0, 3), min_size=players, max_size=players))
+    for player, value in enumerate(values):
+        seat(bracket, size, player, value)
+    open_bracket(bracket, size, players)
+    for _ in range(20):
+        assert champion(bracket) == values.index(min(values))
+        assert lowest(bracket) == min(values)
+        player = data.draw(st.integers(0, players - 1))
+        values[player] = data.draw(st.sampled_from([0, 1, 2, np.inf]))
+        replay(bracket, size, player, values[player])
+
+
+def test_noise_is_dyadic_and_spread():
+    """Multipliers are whole 4096ths of the asked range, and about evenly spread over it."""
+    loads, keys = np.ones(10_000), np.empty(10_000)
+    perturb(loads, keys, stir(1, 2), 3789, 614)
+    multipliers = keys * STEPS
+    assert np.all(multipliers == np.floor(multipliers))
+    assert multipliers.min() == 3789
+    assert multipliers.max() == 3789 + 613
+    assert abs(multipliers.mean() - (3789 + 613 / 2)) < 10
+
+
+@given(state=st.integers(0, 2**32 - 1), number=st.integers(0, 2**63 - 1))
+def test_stirring_is_the_same_everywhere(state, number):
+    """The generator gives the reference's numbers, in Python and compiled."""
+    assert stir(state, number) == reference.mix(state, number) == compiled_stir(state, number)
+
+
+@njit
+def compiled_stir(state, number):
+    """Stir, compiled."""
+    return stir(state, number)

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numba
 import numpy as np
+
 from asv_bench.benchmarks.shapes import SHAPES
 from eplb_numba import metrics, plan_experts, rebalance_experts
 from eplb_numba.policy import POLICIES

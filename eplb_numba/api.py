@@ -78,9 +78,7 @@ def rebalance_experts(
     return plan.phy2log, plan.log2phy, plan.logcnt
 
 
-def balanced_packing(
-    weight: Any, num_packs: int, *, policy: Policy | str = "balanced", seed: int = 0
-) -> tuple[Any, Any]:
+def balanced_packing(weight: Any, num_packs: int, *, policy: Policy | str = "balanced", seed: int = 0) -> tuple[Any, Any]:
     """Pack items onto packs of equal size so that the heaviest pack is as light as possible.
 
     Parameters
@@ -121,7 +119,7 @@ def balanced_packing(
     if integer("num_packs", num_packs) < 1 or num_items % num_packs:
         raise ValueError(f"num_packs must divide the number of items ({num_items}), got {num_packs}")
     layout = layout_of(Topology(num_items, num_items, 1, 1, num_packs))
-    tactics = tactics_of(find_policy(policy), check_seed(seed), loads.dtype.type)
+    tactics = tactics_of(find_policy(policy), check_seed(seed), loads.dtype)
     packs = Packs(np.empty((num_rows, num_items), np.int64), np.empty((num_rows, num_items), np.int64))
     cpu.pack(loads, layout, tactics, cpu.Scratch(layout, num_rows, loads.dtype), packs)
     return guest.hand_back(packs.pack_index), guest.hand_back(packs.rank_in_pack)
@@ -168,7 +166,7 @@ def replicate_experts(weight: Any, num_phy: int) -> tuple[Any, Any, Any]:
     if integer("num_phy", num_phy) < num_experts:
         raise ValueError(f"num_phy ({num_phy}) must be at least the number of experts ({num_experts})")
     layout = layout_of(Topology(num_experts, num_phy, 1, 1, 1))
-    tactics = tactics_of(find_policy("deepseek"), 0, loads.dtype.type)
+    tactics = tactics_of(find_policy("deepseek"), 0, loads.dtype)
     replicas = Replicas(
         np.empty((num_rows, num_phy), np.int64),
         np.empty((num_rows, num_phy), np.int64),

@@ -94,9 +94,7 @@ def _run(kernel: Any, weight: Any, layout: Layout, tactics: Tactics, scratch: Sc
 
 
 @njit(parallel=True, **_OPTIONS)
-def _share_out(
-    task: Any, weight: Any, layout: Layout, tactics: Tactics, values: Any, integers: Any, results: Any
-) -> None:
+def _share_out(task: Any, weight: Any, layout: Layout, tactics: Tactics, values: Any, integers: Any, results: Any) -> None:
     for worker in prange(len(values)):
         first = np.int64(worker)  # prange counts in unsigned numbers
         task(weight, first, len(values), layout, tactics, values[worker], integers[worker], results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def planned_loads(name: str, view: NDArray[Any]) -> NDArray[Any]:
     else:
         value = np.float32
         loads = _sum_exactly(name, view) if view.ndim == 3 else view
-    loads = np.require(loads, value, "CA")
+    loads = np.require(loads, value, ["C", "A"])
     _check_totals(name, loads)
     return loads if loads.flags.writeable else _as_writeable(loads)
 
@@ -72,7 +73,7 @@ def _check_totals(name: str, loads: NDArray[Any]) -> None:
 def _sum_in_order(view: NDArray[Any], value: type[Any]) -> NDArray[Any]:
     """Add up the steps one after the other: NumPy's own sum may choose another order for another memory layout."""
     with np.errstate(over="ignore"):  # found out by _check_totals
-        total = view[0].astype(value)
+        total: NDArray[Any] = view[0].astype(value)
         for step in view[1:]:
             np.add(total, step, out=total)
     return total
@@ -89,9 +90,8 @@ def _sum_exactly(name: str, view: NDArray[Any]) -> NDArray[Any]:
 
 def _as_writeable(loads: NDArray[Any]) -> NDArray[Any]:
     """View read-only memory as what compiled code takes; nothing writes there, and a copy would cost more than a plan."""
-
-    class Alias:
-        __array_interface__ = {**loads.__array_interface__, "data": (loads.ctypes.data, False)}
-        owner = loads
-
-    return np.asarray(Alias())
+    alias = SimpleNamespace(
+        __array_interface__={**loads.__array_interface__, "data": (loads.ctypes.data, False)},
+        owner=loads,  # keeps the memory alive
+    )
+    return np.asarray(alias)

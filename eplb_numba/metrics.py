@@ -148,9 +148,7 @@ def _receive_placement(phy2log: Any, loads: NDArray[Any]) -> NDArray[np.int64]:
     if len(view) != len(loads):
         raise ValueError(f"phy2log must have as many layers as weight ({len(loads)}), got {len(view)}")
     if view.min() < 0 or view.max() >= loads.shape[1]:
-        raise ValueError(
-            f"phy2log must hold experts within [0, {loads.shape[1]}), got {view.min()} to {view.max()}"
-        )
+        raise ValueError(f"phy2log must hold experts within [0, {loads.shape[1]}), got {view.min()} to {view.max()}")
     return view.astype(np.int64, copy=False)
 
 

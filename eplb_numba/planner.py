@@ -107,7 +107,7 @@ class Planner:
         self._dtype = _find_dtype(dtype)
         width = check_width(self.topology, self.policy, log2phy_width) or most_replicas(self.topology, self.policy)
         self._layout = layout_of(self.topology)
-        self._tactics = tactics_of(self.policy, check_seed(seed), self._dtype.type)
+        self._tactics = tactics_of(self.policy, check_seed(seed), self._dtype)
         self._scratch = cpu.Scratch(self._layout, self.num_layers, self._dtype)
         self._placement = _empty_placement(self.num_layers, self.topology, self._dtype)
         self._log2phy = np.full((self.num_layers, self.topology.num_logical, width), -1, np.int64)
@@ -199,7 +199,7 @@ def plan_experts(
     width = check_width(topology, chosen, log2phy_width)
     layout = layout_of(topology)
     placement = _empty_placement(len(loads), topology, loads.dtype)
-    tactics = tactics_of(chosen, check_seed(seed), loads.dtype.type)
+    tactics = tactics_of(chosen, check_seed(seed), loads.dtype)
     cpu.plan(loads, layout, tactics, cpu.Scratch(layout, len(loads), loads.dtype), placement)
     log2phy = np.full((*loads.shape, width or int(placement.logcnt.max())), -1, np.int64)
     cpu.write_log2phy(placement.phy2log, placement.phyrank, log2phy, False)
@@ -234,7 +234,7 @@ def check_seed(seed: int) -> int:
 
 
 def _find_dtype(dtype: Any) -> np.dtype[Any]:
-    found = np.dtype(dtype)
+    found: np.dtype[Any] = np.dtype(dtype)
     if found not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
     return found

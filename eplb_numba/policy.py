@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args, get_type_hints
 
@@ -103,7 +103,7 @@ class Policy:
         _check_range("noise", self.noise)
 
 
-def _check_count(name: str, value: object, least: int) -> None:
+def _check_count(name: str, value: int, least: int) -> None:
     if integer(name, value) < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 

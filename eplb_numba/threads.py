@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing.process
 import os
 import sys
+from pathlib import Path
 
 __all__ = ["threads_at_hand"]
 
@@ -30,8 +31,8 @@ def _is_alone() -> bool:
     """Guess whether Numba's threads, though started, are not in this process: it is a fork's child, or has no others."""
     if multiprocessing.process.parent_process() is not None:
         return True
-    tasks = "/proc/self/task"
-    return os.path.isdir(tasks) and len(os.listdir(tasks)) == 1
+    tasks = Path("/proc/self/task")
+    return tasks.is_dir() and len(list(tasks.iterdir())) == 1
 
 
 class _Process:
@@ -55,4 +56,5 @@ def threads_at_hand() -> int:
     if _Process.was_forked:
         return 1
     threads = int(numba.get_num_threads())  # starts them, so that the layer is known
-    return threads if numba.threading_layer() in THREAD_SAFE_LAYERS else 1
+    layer = numba.threading_layer()  # type: ignore[attr-defined]  # it is documented, though
+    return threads if layer in THREAD_SAFE_LAYERS else 1

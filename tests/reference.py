@@ -26,9 +26,7 @@ def disturb(loads, stream, noise):
     """Multiply each load by a whole number of 4096ths from the range of the noise."""
     low, high = (round(4096 * end) for end in noise)
     value = type(loads[0])
-    return [
-        load * (value(low + mix(stream, item) * (high - low) // 2**32) / value(4096)) for item, load in enumerate(loads)
-    ]
+    return [load * (value(low + mix(stream, item) * (high - low) // 2**32) / value(4096)) for item, load in enumerate(loads)]
 
 
 def add(loads, value):
@@ -307,9 +305,7 @@ def plan(weight, num_replicas, num_groups, num_nodes, num_gpus, policy, seed=0):
     """Plan all layers of a float32 or float64 weight; give phy2log, log2phy, logcnt, GPU loads and bounds."""
     seed_stream = mix(mix(0, seed % 2**32), seed >> 32)
     layers = [
-        plan_layer(
-            [abs(load) for load in row], num_replicas, num_groups, num_nodes, num_gpus, policy, mix(seed_stream, layer)
-        )
+        plan_layer([abs(load) for load in row], num_replicas, num_groups, num_nodes, num_gpus, policy, mix(seed_stream, layer))
         for layer, row in enumerate(weight)
     ]
     phy2log = np.array([[expert for expert, _ in slots] for slots, *_ in layers])

@@ -11,8 +11,27 @@ from eplb_numba.cli import main
 
 
 def test_demo_prints_a_row_for_each_policy(capsys):
-    """demo prints one row with a time, a balancedness and a distance to the bound for each policy."""
-    assert main(["demo", "--layers", "2", "--experts", "16", "--slots", "24", "--gpus", "4", "--nodes", "2", "--repeats", "1"]) == 0
+    """Demo prints one row with a time, a balancedness and a distance to the bound for each policy."""
+    assert (
+        main(
+            [
+                "demo",
+                "--layers",
+                "2",
+                "--experts",
+                "16",
+                "--slots",
+                "24",
+                "--gpus",
+                "4",
+                "--nodes",
+                "2",
+                "--repeats",
+                "1",
+            ]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "hierarchical" in printed
     for name in POLICIES:
@@ -21,7 +40,23 @@ def test_demo_prints_a_row_for_each_policy(capsys):
 
 def test_demo_takes_chosen_policies(capsys):
     """--policy leaves the others out; one group makes it global."""
-    main(["demo", "--policy", "deepseek", "--layers", "1", "--experts", "8", "--slots", "8", "--gpus", "2", "--groups", "1"])
+    main(
+        [
+            "demo",
+            "--policy",
+            "deepseek",
+            "--layers",
+            "1",
+            "--experts",
+            "8",
+            "--slots",
+            "8",
+            "--gpus",
+            "2",
+            "--groups",
+            "1",
+        ]
+    )
     printed = capsys.readouterr().out
     assert "global" in printed
     assert "deepseek" in printed
@@ -47,7 +82,7 @@ def test_mistakes_end_with_a_usage_line(arguments, message, capsys):
 
 
 def test_python_m_runs_the_command(capsys, monkeypatch):
-    """python -m eplb_numba is the same command."""
+    """Python -m eplb_numba is the same command."""
     monkeypatch.setattr(sys, "argv", ["eplb-numba", "--version"])
     with pytest.raises(SystemExit) as stop:
         runpy.run_module("eplb_numba", run_name="__main__")

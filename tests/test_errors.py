@@ -41,7 +41,11 @@ class OnAnotherDevice:
 @pytest.mark.parametrize(
     ("weight", "error", "message"),
     [
-        (np.ones(8), ValueError, "weight must have the axes (layers, experts) or (steps, layers, experts), got shape (8,)"),
+        (
+            np.ones(8),
+            ValueError,
+            "weight must have the axes (layers, experts) or (steps, layers, experts), got shape (8,)",
+        ),
         (np.ones((1, 1, 1, 8)), ValueError, "got shape (1, 1, 1, 8)"),
         (np.ones((0, 8)), ValueError, "weight must have no empty axis, got shape (0, 8)"),
         (np.ones((2, 0)), ValueError, "got shape (2, 0)"),
@@ -56,7 +60,11 @@ class OnAnotherDevice:
         (np.full((2, 8), 1e308), ValueError, "weight must have a finite sum in each layer, got inf in layer 0"),
         (np.full((2, 2, 8), 3e38, np.float32), ValueError, "weight must have a finite sum in each layer"),
         (np.full((4, 2, 8), 2**62), ValueError, "weight must not overflow int64 when its 4 steps are added"),
-        (WEIGHT.astype(complex), TypeError, "weight must hold real numbers of at most 64 bits, got ndarray of complex128"),
+        (
+            WEIGHT.astype(complex),
+            TypeError,
+            "weight must hold real numbers of at most 64 bits, got ndarray of complex128",
+        ),
         (WEIGHT.astype(bool), TypeError, "got ndarray of bool"),
         (WEIGHT.astype(object), TypeError, "got ndarray of object"),
         (WEIGHT.astype(np.longdouble), TypeError, "weight must hold real numbers of at most 64 bits"),
@@ -79,7 +87,11 @@ def test_bad_weights(function, weight, error, message):
     ("numbers", "error", "message"),
     [
         ((13, 2, 2, 4), ValueError, "num_replicas (13) must be a multiple of num_gpus (4)"),
-        ((4, 2, 2, 4), ValueError, "num_replicas (4) must be at least the number of experts (8): each expert needs a slot"),
+        (
+            (4, 2, 2, 4),
+            ValueError,
+            "num_replicas (4) must be at least the number of experts (8): each expert needs a slot",
+        ),
         ((12, 6, 2, 4), ValueError, "num_logical (8) must be a multiple of num_groups (6)"),
         ((12, 2, 2, 3), ValueError, "num_gpus (3) must be a multiple of num_nodes (2)"),
         ((0, 2, 2, 4), ValueError, "num_replicas must be at least 1, got 0"),
@@ -104,11 +116,19 @@ def test_bad_topologies(numbers, error, message):
     [
         ({"policy": "fastest"}, ValueError, "policy must be one of balanced, deepseek, optimize_and_2item_swap,"),
         ({"policy": 3}, TypeError, "policy must be a Policy or the name of one, got 3 of type int"),
-        ({"policy": Policy(max_replicas=1)}, ValueError, "max_replicas (1) times the number of experts (8) must be at least"),
+        (
+            {"policy": Policy(max_replicas=1)},
+            ValueError,
+            "max_replicas (1) times the number of experts (8) must be at least",
+        ),
         ({"seed": -1}, ValueError, "seed must be within [0, 2**64), got -1"),
         ({"seed": 2**64}, ValueError, "seed must be within [0, 2**64)"),
         ({"seed": 0.5}, TypeError, "seed must be an integer, got 0.5 of type float"),
-        ({"log2phy_width": 2}, ValueError, "log2phy_width (2) must be at least 3, the most replicas that an expert can get"),
+        (
+            {"log2phy_width": 2},
+            ValueError,
+            "log2phy_width (2) must be at least 3, the most replicas that an expert can get",
+        ),
         ({"log2phy_width": 4.0}, TypeError, "log2phy_width must be an integer"),
     ],
 )
@@ -149,11 +169,23 @@ def test_bad_policies(options, error, message):
         (lambda: balanced_packing(np.ones(8), 2), "weight must have the axes (rows, items), got shape (8,)"),
         (lambda: replicate_experts(WEIGHT, 7), "num_phy (7) must be at least the number of experts (8)"),
         (lambda: replicate_experts(-WEIGHT, 9), "weight must not be negative, infinite or NaN"),
-        (lambda: metrics.gpu_loads(WEIGHT, np.zeros((2, 8), int), 3), "num_gpus must divide the number of slots (8), got 3"),
+        (
+            lambda: metrics.gpu_loads(WEIGHT, np.zeros((2, 8), int), 3),
+            "num_gpus must divide the number of slots (8), got 3",
+        ),
         (lambda: metrics.gpu_loads(WEIGHT, np.zeros((2, 8), int), 2), "but layer 0 lacks expert 1"),
-        (lambda: metrics.gpu_loads(WEIGHT, np.full((2, 8), 8), 2), "phy2log must hold experts within [0, 8), got 8 to 8"),
-        (lambda: metrics.gpu_loads(WEIGHT, np.zeros((3, 8), int), 2), "phy2log must have as many layers as weight (2), got 3"),
-        (lambda: metrics.bound(WEIGHT, np.tile([0, 1, 2, 3, 4, 5, 6, 7, 0, 0], (2, 1)), 2, 2), "phy2log must keep each expert"),
+        (
+            lambda: metrics.gpu_loads(WEIGHT, np.full((2, 8), 8), 2),
+            "phy2log must hold experts within [0, 8), got 8 to 8",
+        ),
+        (
+            lambda: metrics.gpu_loads(WEIGHT, np.zeros((3, 8), int), 2),
+            "phy2log must have as many layers as weight (2), got 3",
+        ),
+        (
+            lambda: metrics.bound(WEIGHT, np.tile([0, 1, 2, 3, 4, 5, 6, 7, 0, 0], (2, 1)), 2, 2),
+            "phy2log must keep each expert",
+        ),
         (lambda: Planner(0, 8, *NUMBERS), "num_layers must be at least 1, got 0"),
         (lambda: Planner(2, 8, *NUMBERS, dtype="int32"), "dtype must be float32 or float64, got 'int32'"),
         (lambda: Planner(3, 8, *NUMBERS).plan(WEIGHT), "weight must have 3 layers of 8 experts, got (2, 8)"),

@@ -85,7 +85,14 @@ def test_replicas_of_one_expert_are_kept_apart(problem, tolerance):
     """apart="always" puts two replicas on one GPU only where it has more slots than its node has experts."""
     weight, (num_replicas, num_groups, num_nodes, num_gpus) = problem
     policy = Policy(
-        apart="always", starts=3, noise=(0.5, 1.5), swaps=20, partners="best", pair_swaps=9, pairs="stuck", tolerance=tolerance
+        apart="always",
+        starts=3,
+        noise=(0.5, 1.5),
+        swaps=20,
+        partners="best",
+        pair_swaps=9,
+        pairs="stuck",
+        tolerance=tolerance,
     )
     phy2log, _, logcnt = rebalance_experts(weight, num_replicas, num_groups, num_nodes, num_gpus, policy=policy)
     nodes = num_nodes if (num_groups or 1) % num_nodes == 0 else 1

@@ -34,7 +34,7 @@ def test_plain_python_plans_the_same(name, problem):
     topology = Topology(weight.shape[1], *numbers)
     placement = _empty_placement(len(weight), topology, weight.dtype)
     layout = layout_of(topology)
-    tactics = tactics_of(QUICK_POLICIES[name], 0, weight.dtype.type)
+    tactics = tactics_of(QUICK_POLICIES[name], 0, weight.dtype)
     plan_layers(weight, 0, 1, layout, tactics, *scratch(layout, weight.dtype), placement)
     compiled = plan_experts(weight, *numbers, policy=QUICK_POLICIES[name])
     np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
@@ -51,7 +51,7 @@ def test_plain_python_packs_and_replicates_the_same():
     weight = np.random.default_rng(0).lognormal(0, 1, (3, 12)).astype(np.float32)
     layout = layout_of(Topology(12, 12, 1, 1, 3))
     packs = Packs(np.empty((3, 12), np.int64), np.empty((3, 12), np.int64))
-    tactics = tactics_of(find_policy("balanced"), 0, np.float32)
+    tactics = tactics_of(find_policy("balanced"), 0, np.dtype(np.float32))
     pack_rows(weight, 0, 1, layout, tactics, *scratch(layout, np.float32), packs)
     for ours, compiled in zip(packs, balanced_packing(weight, 3), strict=True):
         np.testing.assert_array_equal(ours, compiled)

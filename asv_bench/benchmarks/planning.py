@@ -92,10 +92,7 @@ class Start:
     track_first_plan_cold.unit = "s"
 
     def _run(self, cache):
-        program = (
-            "import numpy as np, eplb_numba; "
-            "eplb_numba.rebalance_experts(np.ones((58, 256), np.float32), 288, 8, 4, 32)"
-        )
+        program = "import numpy as np, eplb_numba; eplb_numba.rebalance_experts(np.ones((58, 256), np.float32), 288, 8, 4, 32)"
         return self._measure(program, cache)
 
     def _measure(self, program, cache):

@@ -25,9 +25,7 @@ def pack_freely(items: Items, order: Any, packing: Packing, fill: Any, bracket: 
 
 
 @rule
-def pack_apart(
-    items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket
-) -> None:
+def pack_apart(items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket) -> None:
     """Pack likewise, but never more than copies replicas of one expert in a pack.
 
     No expert may have more replicas than packs * copies: then a place is always found.  A pack that may not take an expert
@@ -85,9 +83,7 @@ def _open_packs(packing: Packing, fill: Any, bracket: Bracket) -> int:
 
 
 @rule
-def _put(
-    items: Items, item: int, pack: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int
-) -> None:
+def _put(items: Items, item: int, pack: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int) -> None:
     """Put an item into a pack's next slot."""
     packing.items[pack * slots + fill[pack]] = item
     packing.pack_loads[pack] += items.loads[item]

@@ -53,9 +53,7 @@ def pack(
 
 
 @rule
-def pack_once(
-    items: Items, packing: Packing, tactics: Tactics, copies: int, stream: int, disturbed: bool, desk: Desk
-) -> None:
+def pack_once(items: Items, packing: Packing, tactics: Tactics, copies: int, stream: int, disturbed: bool, desk: Desk) -> None:
     """Pack greedily: heaviest item first or, in a disturbed start, in the order of disturbed weights."""
     if len(packing.items) == len(packing.pack_loads):
         for item in range(lane(), len(packing.items), lanes()):

@@ -32,7 +32,14 @@ class Placement(NamedTuple):
 
 @rule
 def plan_layers(
-    weight: Any, first: int, step: int, layout: Layout, tactics: Tactics, values: Any, integers: Any, placement: Placement
+    weight: Any,
+    first: int,
+    step: int,
+    layout: Layout,
+    tactics: Tactics,
+    values: Any,
+    integers: Any,
+    placement: Placement,
 ) -> None:
     """Plan the layers first, first + step, ... of weight (layers, num_logical); ties between restarts go to the first."""
     bench, _, _ = lay_out(values, integers, layout)
@@ -152,11 +159,7 @@ def _load_node(weight: Any, layer: int, index: int, bench: Bench) -> None:
 @rule
 def _is_dear(largest: Any, bound: Any, tactics: Tactics, kept: Packing) -> bool:
     """Tell whether keeping replicas apart may have cost more than the tolerance against packing them freely."""
-    return (
-        tactics.apart == WHERE_CHEAP
-        and len(kept.items) > len(kept.pack_loads)
-        and largest > times(bound, tactics.limit)
-    )
+    return tactics.apart == WHERE_CHEAP and len(kept.items) > len(kept.pack_loads) and largest > times(bound, tactics.limit)
 
 
 @rule

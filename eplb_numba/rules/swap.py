@@ -130,7 +130,15 @@ def _first_pair_swap(
 
 @rule
 def _first_leaving(
-    items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, most: Any, back: Any, coming_pair: int
+    items: Items,
+    packing: Packing,
+    heavy: int,
+    light: int,
+    slots: int,
+    copies: int,
+    most: Any,
+    back: Any,
+    coming_pair: int,
 ) -> int:
     """Give the lowest number of an allowed swap that gains the most for one pair of the light pack, which sums to back."""
     loads = packing.loads
@@ -170,17 +178,17 @@ def _best_allowed_pair_swap(
 
 
 @rule
-def _may_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int, leaving: int, coming: int, copies: int) -> bool:
+def _may_swap(
+    items: Items, packing: Packing, heavy: int, light: int, slots: int, leaving: int, coming: int, copies: int
+) -> bool:
     """Tell whether a swap of one item for one leaves at most copies replicas of an expert in both packs."""
     leaves = items.experts[packing.items[heavy * slots + leaving]]
     comes = items.experts[packing.items[light * slots + coming]]
-    if items.counts[leaves] > copies:
-        if copies_among(items, leaves, packing, light * slots, (light + 1) * slots) >= copies:
-            return False
-    if items.counts[comes] > copies:
-        if copies_among(items, comes, packing, heavy * slots, (heavy + 1) * slots) >= copies:
-            return False
-    return True
+    if items.counts[leaves] > copies and copies_among(items, leaves, packing, light * slots, (light + 1) * slots) >= copies:
+        return False
+    return (
+        items.counts[comes] <= copies or not copies_among(items, comes, packing, heavy * slots, (heavy + 1) * slots) >= copies
+    )
 
 
 @rule

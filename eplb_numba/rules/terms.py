@@ -145,7 +145,7 @@ def layout_of(topology: Topology) -> Layout:
 
 
 @lru_cache(maxsize=64)
-def tactics_of(policy: Policy, seed: int, value: type[np.floating[Any]]) -> Tactics:
+def tactics_of(policy: Policy, seed: int, dtype: np.dtype[Any]) -> Tactics:
     """Give a policy as numbers, for weights of the given type."""
     low, high = (round(end * STEPS) for end in policy.noise)
     return Tactics(
@@ -163,8 +163,8 @@ def tactics_of(policy: Policy, seed: int, value: type[np.floating[Any]]) -> Tact
         by_spread=int(policy.winner == "spread"),
         apart=("freely", "where_cheap", "always").index(policy.apart),
         max_replicas=policy.max_replicas,
-        limit=value(1 + policy.tolerance),
-        least_gain=value(policy.least_gain),
+        limit=dtype.type(1 + policy.tolerance),
+        least_gain=dtype.type(policy.least_gain),
         seed=stir(stir(0, seed & WORD), seed >> 32),
     )
 

@@ -12,9 +12,10 @@ from .rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from .rules.terms import Layout, Tactics, bench_size
 from .threads import threads_at_hand
 
-__all__ = ["Scratch", "pack", "plan", "replicate", "write_log2phy"]
+__all__ = ["Scratch", "pack", "plan", "replicate", "rewrite_log2phy", "write_log2phy"]
 
 WORTH_SHARING = 2048  # slots; fewer are planned sooner than a second thread has woken up
+WORTH_FILLING = 65536  # elements; likewise
 
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 # The rules allocate nothing, and without the runtime Numba need not count references on every array that they touch.
@@ -48,12 +49,31 @@ def replicate(weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, r
     _run(_replicate_rows, weight, layout, tactics, scratch, replicas)
 
 
+def write_log2phy(placement: Placement, log2phy: Any) -> None:
+    """Write each slot to its expert's row of log2phy (layers, num_logical, width), and -1 to all the rest."""
+    shared = log2phy.size >= WORTH_FILLING and threads_at_hand() > 1
+    (_fill_together if shared else _fill_alone)(placement.phy2log, placement.phyrank, log2phy)
+
+
 @njit(**_OPTIONS)
-def write_log2phy(phy2log: Any, phyrank: Any, log2phy: Any, erase: bool) -> None:
+def rewrite_log2phy(phy2log: Any, phyrank: Any, log2phy: Any, erase: bool) -> None:
     """Write each slot to its expert's row of log2phy (layers, num_logical, width), or -1 to erase it again."""
     for layer in range(len(phy2log)):
         for slot in range(phy2log.shape[1]):
             log2phy[layer, phy2log[layer, slot], phyrank[layer, slot]] = -1 if erase else slot
+
+
+def _fill(phy2log: Any, phyrank: Any, log2phy: Any) -> None:
+    for layer in prange(len(phy2log)):
+        for expert in range(log2phy.shape[1]):
+            for rank in range(log2phy.shape[2]):
+                log2phy[layer, expert, rank] = -1
+        for slot in range(phy2log.shape[1]):
+            log2phy[layer, phy2log[layer, slot], phyrank[layer, slot]] = slot
+
+
+_fill_alone = njit(**_OPTIONS)(_fill)
+_fill_together = njit(parallel=True, **_OPTIONS)(_fill)
 
 
 class _Task(types.WrapperAddressProtocol):
@@ -66,6 +86,7 @@ class _Task(types.WrapperAddressProtocol):
         kernel.compile(argument_types)
         result = kernel.overloads[argument_types]
         self._signature = types.none(*argument_types)
+        self._numba_type_ = types.FunctionType(self._signature)  # spares Numba a slow guess at each call
         self._address = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
         self._library = result.library  # the code must outlive the task
 

@@ -38,7 +38,7 @@ def planned_loads(name: str, view: NDArray[Any]) -> NDArray[Any]:
         view = view.astype(np.float32)
     if view.dtype.kind not in "iuf" or view.dtype.itemsize > 8:
         raise TypeError(f"{name} must hold real numbers of at most 64 bits, got {describe(view)}")
-    _check(name, view)
+    largest = _check(name, view)
     if view.dtype.kind == "f":
         value = np.float64 if view.dtype.itemsize == 8 else np.float32
         loads = _sum_in_order(view, value) if view.ndim == 3 else view
@@ -46,14 +46,16 @@ def planned_loads(name: str, view: NDArray[Any]) -> NDArray[Any]:
         value = np.float32
         loads = _sum_exactly(name, view) if view.ndim == 3 else view
     loads = np.require(loads, value, ["C", "A"])
-    _check_totals(name, loads)
+    if largest * view.size > np.finfo(value).max:
+        _check_totals(name, loads)
     return loads if loads.flags.writeable else _as_writeable(loads)
 
 
-def _check(name: str, view: NDArray[Any]) -> None:
-    """Refuse what is negative, infinite or not a number, and say where it stands."""
-    if view.dtype.kind == "u" or (view.min() >= 0 and view.max() < np.inf):
-        return
+def _check(name: str, view: NDArray[Any]) -> float:
+    """Refuse what is negative, infinite or not a number, and say where it stands; give the largest load."""
+    largest = float(view.max())
+    if view.min() >= 0 and largest < np.inf:
+        return largest
     where = tuple(int(index) for index in np.argwhere(~((view >= 0) & (view < np.inf)))[0])
     raise ValueError(f"{name} must not be negative, infinite or NaN, got {view[where]} at {where}")
 
@@ -61,8 +63,6 @@ def _check(name: str, view: NDArray[Any]) -> None:
 def _check_totals(name: str, loads: NDArray[Any]) -> None:
     """Refuse layers whose loads do not add up to a finite number."""
     largest = np.finfo(loads.dtype).max
-    if loads.max() <= largest / loads.shape[1]:
-        return
     with np.errstate(over="ignore"):
         totals = loads.sum(axis=1, dtype=np.float64)
     if not totals.max() < largest:

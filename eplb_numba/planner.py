@@ -143,9 +143,9 @@ class Planner:
         try:
             placement = self._placement
             # What the last plan wrote is erased slot by slot: the rest of the wide array is padding already.
-            cpu.write_log2phy(placement.phy2log, placement.phyrank, self._log2phy, True)
+            cpu.rewrite_log2phy(placement.phy2log, placement.phyrank, self._log2phy, True)
             cpu.plan(loads, self._layout, self._tactics, self._scratch, placement)
-            cpu.write_log2phy(placement.phy2log, placement.phyrank, self._log2phy, False)
+            cpu.rewrite_log2phy(placement.phy2log, placement.phyrank, self._log2phy, False)
         finally:
             self._in_use.release()
         if guest.library not in self._plans:
@@ -201,8 +201,8 @@ def plan_experts(
     placement = _empty_placement(len(loads), topology, loads.dtype)
     tactics = tactics_of(chosen, check_seed(seed), loads.dtype)
     cpu.plan(loads, layout, tactics, cpu.Scratch(layout, len(loads), loads.dtype), placement)
-    log2phy = np.full((*loads.shape, width or int(placement.logcnt.max())), -1, np.int64)
-    cpu.write_log2phy(placement.phy2log, placement.phyrank, log2phy, False)
+    log2phy = np.empty((*loads.shape, width or int(placement.logcnt.max())), np.int64)
+    cpu.write_log2phy(placement, log2phy)
     return _hand_back(guest, placement, log2phy)
 
 

@@ -6,7 +6,7 @@ the type of the weight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -205,6 +205,17 @@ def refine(problem, packs, policy):
     return packs
 
 
+def floor(problem, order):
+    """Give what no packing of these items can go below."""
+    loads = [problem.loads[item] for item in order]
+    value = loads[0]
+    for load in loads[len(loads) - problem.slots + 1 :]:
+        value = value + load
+    if problem.slots == 2:
+        value = max(value, *(loads[place] + loads[-1 - place] for place in range(problem.num_packs)))
+    return value
+
+
 def pack(problem, policy, stream, disturbed):
     """Keep the first start that is near enough to the bound, else the best."""
     if problem.slots == 1:
@@ -216,6 +227,8 @@ def pack(problem, policy, stream, disturbed):
             keys = disturb(problem.loads, mix(stream, start), policy.noise)
         order = sorted(range(len(keys)), key=lambda item: -keys[item])
         packs = pack_greedily(problem, order)
+        if start == 0 and not disturbed:
+            problem = replace(problem, bound=max(problem.bound, floor(problem, order)))
         if policy.swaps + policy.pair_swaps > 0:
             packs = refine(problem, packs, policy)
         sums = [problem.sum(pack) for pack in packs]

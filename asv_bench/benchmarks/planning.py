@@ -1,4 +1,7 @@
-"""How long does a plan take on a CPU, and how good is it?  Time and balance stand side by side: neither is bought with the other."""
+"""How long does a plan take on a CPU, and how good is it?
+
+Time and balance stand side by side, so that neither is bought with the other.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .bracket import Bracket, bracket_size, champion, lowest, open_bracket, replay, seat
 from .terms import Items, Packing
-from .words import barrier, lane, lanes, rule
+from .words import barrier, lane, rule
 
 __all__ = ["copies_among", "pack_apart", "pack_freely"]
 
@@ -16,10 +16,11 @@ __all__ = ["copies_among", "pack_apart", "pack_freely"]
 @rule
 def pack_freely(items: Items, order: Any, packing: Packing, fill: Any, bracket: Bracket) -> None:
     """Pack the items in their order; the lowest pack wins ties.  Writes packing.items and packing.pack_loads."""
-    size = _open_packs(packing, fill, bracket)
+    size = bracket_size(len(packing.pack_loads))
     slots = len(packing.items) // len(packing.pack_loads)
     if lane() == 0:
-        for place in range(len(order)):
+        begun = _begin_packs(items, order, slots, packing, fill, bracket, size)
+        for place in range(begun, len(order)):
             _put(items, order[place], champion(bracket), slots, packing, fill, bracket, size)
     barrier()
 
@@ -31,12 +32,13 @@ def pack_apart(items: Items, order: Any, copies: int, packing: Packing, fill: An
     No expert may have more replicas than packs * copies: then a place is always found.  A pack that may not take an expert
     sits out until another expert's turn.
     """
-    size = _open_packs(packing, fill, bracket)
+    size = bracket_size(len(packing.pack_loads))
     slots = len(packing.items) // len(packing.pack_loads)
     if lane() == 0:
         num_sitting_out = 0
         turn = -1
-        for place in range(len(order)):
+        begun = _begin_packs(items, order, slots, packing, fill, bracket, size)
+        for place in range(begun, len(order)):
             item = order[place]
             expert = items.experts[item]
             if expert != turn:
@@ -68,18 +70,25 @@ def copies_among(items: Items, expert: int, packing: Packing, first: int, last: 
 
 
 @rule
-def _open_packs(packing: Packing, fill: Any, bracket: Bracket) -> int:
-    """Empty the packs and open their tournament; give its number of leaves."""
+def _begin_packs(items: Items, order: Any, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int) -> int:
+    """Put the first item with load into each pack and open the tournament; give the number of items packed.
+
+    While there is an empty pack, it is lighter than any that has an item with load: no match need be played.
+    """
     num_packs = len(packing.pack_loads)
-    size = bracket_size(num_packs)
-    for pack in range(lane(), num_packs, lanes()):
+    begun = 0
+    while begun < num_packs and items.loads[order[begun]] > 0:
+        begun += 1
+    for pack in range(num_packs):
         fill[pack] = 0
         packing.pack_loads[pack] = 0
-        seat(bracket, size, pack, 0)
-    barrier()
-    if lane() == 0:
-        open_bracket(bracket, size, num_packs)
-    return size
+        if pack < begun:
+            fill[pack] = 1
+            packing.items[pack * slots] = order[pack]
+            packing.pack_loads[pack] = items.loads[order[pack]]
+        seat(bracket, size, pack, packing.pack_loads[pack])
+    open_bracket(bracket, size, num_packs)
+    return begun
 
 
 @rule

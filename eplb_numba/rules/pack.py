@@ -31,6 +31,8 @@ def pack(
     kept_largest, kept_spread, first_largest = value(np.inf), value(np.inf), value(np.inf)
     for start in range(tactics.starts if choice else 1):
         pack_once(items, trial, tactics, copies, stir(stream, start), disturbed or start > 0, desk)
+        if choice and start == 0 and not disturbed:
+            bound = max(bound, _floor(items.loads, desk.order, len(kept.pack_loads)))
         if choice and tactics.swaps + tactics.pair_swaps > 0:
             refine(items, trial, tactics, copies, bound, desk.ranking, desk.draft, desk.pairs)
         largest = largest_of(trial.pack_loads)
@@ -79,6 +81,23 @@ def largest_of(loads: Any) -> Any:
     for index in range(1, len(loads)):
         largest = max(largest, loads[index])
     return largest
+
+
+@rule
+def _floor(loads: Any, order: Any, num_packs: int) -> Any:
+    """Give a load that no packing of these items can go below; for two slots in a pack it is the best there is.
+
+    The heaviest item has company: the lightest items at best.  With two slots, of the place + 1 heaviest items one must go
+    with an item that is not among the place lightest.
+    """
+    slots = len(order) // num_packs
+    floor = loads[order[0]]
+    for place in range(len(order) - slots + 1, len(order)):
+        floor += loads[order[place]]
+    if slots == 2:
+        for place in range(1, num_packs):
+            floor = max(floor, loads[order[place]] + loads[order[len(order) - 1 - place]])
+    return floor
 
 
 @rule

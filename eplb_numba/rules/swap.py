@@ -186,9 +186,7 @@ def _may_swap(
     comes = items.experts[packing.items[light * slots + coming]]
     if items.counts[leaves] > copies and copies_among(items, leaves, packing, light * slots, (light + 1) * slots) >= copies:
         return False
-    return (
-        items.counts[comes] <= copies or not copies_among(items, comes, packing, heavy * slots, (heavy + 1) * slots) >= copies
-    )
+    return items.counts[comes] <= copies or copies_among(items, comes, packing, heavy * slots, (heavy + 1) * slots) < copies
 
 
 @rule

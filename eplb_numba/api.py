@@ -68,7 +68,7 @@ def rebalance_experts(
     >>> import numpy as np
     >>> phy2log, log2phy, logcnt = rebalance_experts(np.array([[8.0, 4.0, 2.0, 2.0]]), 6, 1, 1, 2)
     >>> phy2log
-    array([[0, 1, 2, 0, 1, 3]])
+    array([[0, 1, 3, 0, 2, 1]])
     >>> logcnt
     array([[2, 2, 1, 1]])
     """

@@ -15,7 +15,7 @@ from .threads import threads_at_hand
 __all__ = ["Scratch", "pack", "plan", "replicate", "rewrite_log2phy", "write_log2phy"]
 
 WORTH_SHARING = 2048  # slots; fewer are planned sooner than a second thread has woken up
-WORTH_FILLING = 65536  # elements; likewise
+WORTH_FILLING = 2**20  # elements; likewise, and below it one compiled function fewer is worth more
 
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 # The rules allocate nothing, and without the runtime Numba need not count references on every array that they touch.

@@ -46,7 +46,7 @@ def planned_loads(name: str, view: NDArray[Any]) -> NDArray[Any]:
         value = np.float32
         loads = _sum_exactly(name, view) if view.ndim == 3 else view
     loads = np.require(loads, value, ["C", "A"])
-    if largest * view.size > np.finfo(value).max:
+    if largest * view.size > float(np.finfo(value).max):
         _check_totals(name, loads)
     return loads if loads.flags.writeable else _as_writeable(loads)
 
@@ -62,7 +62,7 @@ def _check(name: str, view: NDArray[Any]) -> float:
 
 def _check_totals(name: str, loads: NDArray[Any]) -> None:
     """Refuse layers whose loads do not add up to a finite number."""
-    largest = np.finfo(loads.dtype).max
+    largest = float(np.finfo(loads.dtype).max)
     with np.errstate(over="ignore"):
         totals = loads.sum(axis=1, dtype=np.float64)
     if not totals.max() < largest:

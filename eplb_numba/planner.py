@@ -186,7 +186,7 @@ def plan_experts(
     >>> import numpy as np
     >>> plan = plan_experts(np.array([[8.0, 4.0, 2.0, 2.0]]), 6, 1, 1, 2)
     >>> plan.phy2log
-    array([[0, 1, 2, 0, 1, 3]])
+    array([[0, 1, 3, 0, 2, 1]])
     >>> plan.balancedness
     array([1.])
     """

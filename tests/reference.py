@@ -115,10 +115,11 @@ def swaps_of(problem, packs, heavy, light, how_many):
             delta = add(going[1:], type(gap)) + going[0] - (add(coming[1:], type(gap)) + coming[0])
             gain = min(delta, gap - delta)
             if gain > 0:
-                new_heavy, new_light = exchange(packs[heavy], packs[light], out, back)
-                if problem.may_hold(new_heavy) and problem.may_hold(new_light):
-                    choices.append((gain, new_heavy, new_light))
-    return choices
+                choices.append((gain, *exchange(packs[heavy], packs[light], out, back)))
+    if how_many == 2:  # only the best, allowed or not
+        most = max((gain for gain, *_ in choices), default=0)
+        choices = [choice for choice in choices if choice[0] == most]
+    return [choice for choice in choices if problem.may_hold(choice[1]) and problem.may_hold(choice[2])]
 
 
 def exchange(heavy, light, out, back):

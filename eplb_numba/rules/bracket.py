@@ -55,7 +55,7 @@ def open_bracket(bracket: Bracket, size: int, players: int) -> None:
 @rule
 def champion(bracket: Bracket) -> int:
     """Give the player with the lowest value, among equals the lowest player."""
-    return bracket.winners[1]
+    return np.int64(bracket.winners[1])
 
 
 @rule

@@ -10,27 +10,18 @@ from .bracket import Bracket, bracket_size, champion, lowest, open_bracket, repl
 from .terms import Items, Packing
 from .words import barrier, lane, rule
 
-__all__ = ["copies_among", "pack_apart", "pack_freely"]
+__all__ = ["copies_among", "pack_greedily"]
 
 
 @rule
-def pack_freely(items: Items, order: Any, packing: Packing, fill: Any, bracket: Bracket) -> None:
-    """Pack the items in their order; the lowest pack wins ties.  Writes packing.items and packing.pack_loads."""
-    size = bracket_size(len(packing.pack_loads))
-    slots = len(packing.items) // len(packing.pack_loads)
-    if lane() == 0:
-        begun = _begin_packs(items, order, slots, packing, fill, bracket, size)
-        for place in range(begun, len(order)):
-            _put(items, order[place], champion(bracket), slots, packing, fill, bracket, size)
-    barrier()
+def pack_greedily(
+    items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket
+) -> None:
+    """Pack the items in their order; the lowest pack wins ties.  Writes packing.items and packing.pack_loads.
 
-
-@rule
-def pack_apart(items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket) -> None:
-    """Pack likewise, but never more than copies replicas of one expert in a pack.
-
-    No expert may have more replicas than packs * copies: then a place is always found.  A pack that may not take an expert
-    sits out until another expert's turn.
+    copies is the most replicas of one expert in a pack; 0 is any number.  Where there is a limit, no expert may have more
+    replicas than packs * copies: then a place is always found.  A pack that may not take an expert sits out until another
+    expert's turn.
     """
     size = bracket_size(len(packing.pack_loads))
     slots = len(packing.items) // len(packing.pack_loads)
@@ -39,14 +30,14 @@ def pack_apart(items: Items, order: Any, copies: int, packing: Packing, fill: An
         turn = -1
         begun = _begin_packs(items, order, slots, packing, fill, bracket, size)
         for place in range(begun, len(order)):
-            item = order[place]
-            expert = items.experts[item]
-            if expert != turn:
-                num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
-                turn = expert
+            item = np.int64(order[place])
             pack = champion(bracket)
-            if items.counts[expert] > copies:
-                while lowest(bracket) < np.inf and _holds(items, expert, copies, pack, slots, packing, fill):
+            if copies > 0 and items.experts[item] != turn:
+                num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
+                turn = np.int64(items.experts[item])
+                pack = champion(bracket)
+            if copies > 0 and items.counts[turn] > copies:
+                while lowest(bracket) < np.inf and _holds(items, turn, copies, pack, slots, packing, fill):
                     replay(bracket, size, pack, items.loads.dtype.type(np.inf))
                     sitting_out[num_sitting_out] = pack
                     num_sitting_out += 1
@@ -55,7 +46,10 @@ def pack_apart(items: Items, order: Any, copies: int, packing: Packing, fill: An
                     num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
                     pack = champion(bracket)
                     item = _make_way(items, item, copies, pack, slots, packing, fill)
-            _put(items, item, pack, slots, packing, fill, bracket, size)
+            packing.items[pack * slots + fill[pack]] = item
+            packing.pack_loads[pack] += items.loads[item]
+            fill[pack] += 1
+            _compete(pack, slots, packing, fill, bracket, size)
     barrier()
 
 
@@ -92,15 +86,6 @@ def _begin_packs(items: Items, order: Any, slots: int, packing: Packing, fill: A
 
 
 @rule
-def _put(items: Items, item: int, pack: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int) -> None:
-    """Put an item into a pack's next slot."""
-    packing.items[pack * slots + fill[pack]] = item
-    packing.pack_loads[pack] += items.loads[item]
-    fill[pack] += 1
-    _compete(pack, slots, packing, fill, bracket, size)
-
-
-@rule
 def _compete(pack: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int) -> None:
     """Let a pack take part with its load, or as infinitely heavy when it is full."""
     load = packing.pack_loads[pack]
@@ -113,7 +98,7 @@ def _call_back(
 ) -> int:
     """Let the packs that sat out take part again; none is left sitting out."""
     for index in range(num_sitting_out):
-        _compete(sitting_out[index], slots, packing, fill, bracket, size)
+        _compete(np.int64(sitting_out[index]), slots, packing, fill, bracket, size)
     return 0
 
 
@@ -136,15 +121,17 @@ def _make_way(items: Items, item: int, copies: int, pack: int, slots: int, packi
     chosen = -1
     nearest = items.loads.dtype.type(np.inf)
     for other in range(len(packing.pack_loads)):
-        if _holds(items, items.experts[item], copies, other, slots, packing, fill):
+        if _holds(items, np.int64(items.experts[item]), copies, other, slots, packing, fill):
             continue
         for position in range(other * slots, (other + 1) * slots):
             displaced = packing.items[position]
             distance = abs(items.loads[displaced] - items.loads[item])
-            if distance < nearest and not _holds(items, items.experts[displaced], copies, pack, slots, packing, fill):
+            if distance < nearest and not _holds(
+                items, np.int64(items.experts[displaced]), copies, pack, slots, packing, fill
+            ):
                 nearest = distance
                 chosen = position
-    displaced = packing.items[chosen]
+    displaced = np.int64(packing.items[chosen])
     packing.items[chosen] = item
     other = chosen // slots
     packing.pack_loads[other] = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .greedy import pack_apart, pack_freely
+from .greedy import pack_greedily
 from .noise import perturb, stir
 from .refine import refine
 from .sort import sort_descending
@@ -68,10 +68,8 @@ def pack_once(items: Items, packing: Packing, tactics: Tactics, copies: int, str
         sort_descending(desk.keys, desk.order, desk.spare)
     else:
         sort_descending(items.loads, desk.order, desk.spare)
-    if copies > 0:
-        pack_apart(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
-    else:
-        pack_freely(items, desk.order, packing, desk.fill, desk.bracket)
+    # The ranking is not needed yet, and there are no more packs that sit out than packs.
+    pack_greedily(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
 
 
 @rule

@@ -63,12 +63,9 @@ def plan_layers(
                 bound = node_bound(bench.node, num_gpus)
                 largest = pack(node_items, kept, tactics, copies, bound, node_stream, restart > 0, desk)
                 _stage_node(node, bench, kept, bound)
-                if _is_dear(largest, bound, tactics, kept):
-                    replicate(bench.node, most, desk.bracket)
-                    pack_once(node_items, desk.trial, tactics, 0, node_stream, False, desk)
-                    if largest > times(largest_of(desk.trial.pack_loads), tactics.limit):
-                        pack(node_items, kept, tactics, 0, bound, node_stream, restart > 0, desk)
-                        _stage_node(node, bench, kept, bound)
+                if _costs_balance(bench.node, node_items, tactics, most, largest, bound, node_stream, desk):
+                    pack(node_items, kept, tactics, 0, bound, node_stream, restart > 0, desk)
+                    _stage_node(node, bench, kept, bound)
             heaviest = largest_of(bench.stage.loads)
             bound = largest_of(bench.stage.bounds)
             if restart == 0 or heaviest < lightest:
@@ -157,9 +154,18 @@ def _load_node(weight: Any, layer: int, index: int, bench: Bench) -> None:
 
 
 @rule
-def _is_dear(largest: Any, bound: Any, tactics: Tactics, kept: Packing) -> bool:
-    """Tell whether keeping replicas apart may have cost more than the tolerance against packing them freely."""
-    return tactics.apart == WHERE_CHEAP and len(kept.items) > len(kept.pack_loads) and largest > times(bound, tactics.limit)
+def _costs_balance(
+    node: Node, items: Items, tactics: Tactics, most: int, largest: Any, bound: Any, stream: int, desk: Desk
+) -> bool:
+    """Tell whether keeping replicas apart costs more than the tolerance against a plain start that packs them freely.
+
+    If so, the node is replicated for that.
+    """
+    if tactics.apart != WHERE_CHEAP or len(desk.order) == len(desk.fill) or largest <= times(bound, tactics.limit):
+        return False
+    replicate(node, most, desk.bracket)
+    pack_once(items, desk.trial, tactics, 0, stream, False, desk)
+    return largest > times(largest_of(desk.trial.pack_loads), tactics.limit)
 
 
 @rule

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .swap import best_pair_swap, best_swap
 from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Draft, Items, Packing, Pairs, Tactics
 from .words import barrier, best_lane, lane, lanes, rule, times
@@ -121,8 +123,8 @@ def _search_pairs(
 def _read_choice(choice: int, ranking: Any, slots: int) -> Swap:
     """Unfold the number that _search gave."""
     packs, places = choice // (slots * slots), choice % (slots * slots)
-    heavy = ranking[packs // len(ranking)]
-    light = ranking[len(ranking) - 1 - packs % len(ranking)]
+    heavy = np.int64(ranking[packs // len(ranking)])
+    light = np.int64(ranking[len(ranking) - 1 - packs % len(ranking)])
     return Swap(heavy, light, places // slots, -1, places % slots, -1)
 
 
@@ -130,9 +132,9 @@ def _read_choice(choice: int, ranking: Any, slots: int) -> Swap:
 def _read_pair_choice(choice: int, ranking: Any, slots: int) -> Swap:
     """Unfold the number that _search_pairs gave."""
     places = slots * slots
-    light = ranking[len(ranking) - 1 - choice // (places * places)]
+    light = np.int64(ranking[len(ranking) - 1 - choice // (places * places)])
     leaving, coming = choice // places % places, choice % places
-    return Swap(ranking[0], light, leaving // slots, leaving % slots, coming // slots, coming % slots)
+    return Swap(np.int64(ranking[0]), light, leaving // slots, leaving % slots, coming // slots, coming % slots)
 
 
 @rule

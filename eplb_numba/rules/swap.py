@@ -67,14 +67,13 @@ def best_pair_swap(
     """Find the best swap of two items for two, over all lanes; give its gain and its four slots as one number, or (least, -1).
 
     The number is ((leaving * slots + leaving too) * slots + coming) * slots + coming too; equal gains go to the lowest.
+    Where replicas that must stay apart forbid the best swap there is none: another pack is as good a partner.
     """
     most = _most_by_pairs(packing, heavy, light, slots, pairs)
     if not most > least:
         return least, -1
     number = _first_pair_swap(items, packing, heavy, light, slots, copies, most, pairs)
-    if number >= 0:
-        return most, number
-    return _best_allowed_pair_swap(items, packing, heavy, light, slots, copies, least)
+    return (most, number) if number >= 0 else (least, -1)
 
 
 @rule
@@ -154,36 +153,12 @@ def _first_leaving(
 
 
 @rule
-def _best_allowed_pair_swap(
-    items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, least: Any
-) -> tuple[Any, int]:
-    """Find the best allowed swap of two for two where replicas that must stay apart forbid the best of all."""
-    loads = packing.loads
-    gap = packing.pack_loads[heavy] - packing.pack_loads[light]
-    gain = least
-    choice = -1
-    for leaving in range(lane(), slots, lanes()):
-        for leaving_too in range(leaving + 1, slots):
-            load = loads[heavy * slots + leaving] + loads[heavy * slots + leaving_too]
-            for coming in range(slots):
-                for coming_too in range(coming + 1, slots):
-                    delta = load - (loads[light * slots + coming] + loads[light * slots + coming_too])
-                    if min(delta, gap - delta) <= gain:
-                        continue
-                    number = ((leaving * slots + leaving_too) * slots + coming) * slots + coming_too
-                    if _may_swap_pairs(items, packing, heavy, light, slots, number, copies):
-                        gain = min(delta, gap - delta)
-                        choice = number
-    return best_lane(gain, choice)
-
-
-@rule
 def _may_swap(
     items: Items, packing: Packing, heavy: int, light: int, slots: int, leaving: int, coming: int, copies: int
 ) -> bool:
     """Tell whether a swap of one item for one leaves at most copies replicas of an expert in both packs."""
-    leaves = items.experts[packing.items[heavy * slots + leaving]]
-    comes = items.experts[packing.items[light * slots + coming]]
+    leaves = np.int64(items.experts[packing.items[heavy * slots + leaving]])
+    comes = np.int64(items.experts[packing.items[light * slots + coming]])
     if items.counts[leaves] > copies and copies_among(items, leaves, packing, light * slots, (light + 1) * slots) >= copies:
         return False
     return items.counts[comes] <= copies or copies_among(items, comes, packing, heavy * slots, (heavy + 1) * slots) < copies
@@ -192,10 +167,10 @@ def _may_swap(
 @rule
 def _may_swap_pairs(items: Items, packing: Packing, heavy: int, light: int, slots: int, number: int, copies: int) -> bool:
     """Tell the same of a swap of two items for two."""
-    leaves = items.experts[packing.items[heavy * slots + number // (slots * slots * slots)]]
-    leaves_too = items.experts[packing.items[heavy * slots + number // (slots * slots) % slots]]
-    comes = items.experts[packing.items[light * slots + number // slots % slots]]
-    comes_too = items.experts[packing.items[light * slots + number % slots]]
+    leaves = np.int64(items.experts[packing.items[heavy * slots + number // (slots * slots * slots)]])
+    leaves_too = np.int64(items.experts[packing.items[heavy * slots + number // (slots * slots) % slots]])
+    comes = np.int64(items.experts[packing.items[light * slots + number // slots % slots]])
+    comes_too = np.int64(items.experts[packing.items[light * slots + number % slots]])
     for newcomer in (leaves, leaves_too):
         held = copies_among(items, newcomer, packing, light * slots, (light + 1) * slots)
         held += _times(newcomer, leaves, leaves_too) - _times(newcomer, comes, comes_too)

@@ -55,6 +55,9 @@ def threads_at_hand() -> int:
 
     if _Process.was_forked:
         return 1
-    threads = int(numba.get_num_threads())  # starts them, so that the layer is known
+    try:
+        threads = int(numba.get_num_threads())  # starts them, so that the layer is known
+    except ValueError:  # the layer that was asked for cannot be loaded
+        return 1
     layer = numba.threading_layer()  # type: ignore[attr-defined]  # it is documented, though
     return threads if layer in THREAD_SAFE_LAYERS else 1

@@ -159,6 +159,11 @@ def test_many_threads_at_once(layer):
         raise
 
 
+def test_without_a_threading_layer():
+    """Where the layer that Numba was told to use does not exist, plans are made serially."""
+    assert run("print(digest())", NUMBA_THREADING_LAYER="tbb") == run("print(digest())")
+
+
 def test_a_planner_serves_one_thread_at_a_time():
     """A planner that is in use refuses a second caller instead of mixing two plans."""
     planner = Planner(2, 8, 12, 1, 1, 4)

@@ -53,7 +53,7 @@ def compare(name, shape, policies):
         median = np.median(durations[who])
         faster = np.median(durations["NumPy"]) / median
         print(
-            f"| {name} | {who} | {median * 1e3:.2f} | {faster:.0f} | {balanced.mean():.4f} "
+            f"| {name} | {who} | {median * 1e3:.2f} | {faster:.3g} | {balanced.mean():.4f} "
             f"| {np.mean(loads.max(axis=1) / bounds - 1):.3%} |"
         )
 

@@ -1,6 +1,7 @@
 """Decide how often to replicate each expert of a Mixture-of-Experts model, and on which GPU to put each replica."""
 
-from . import metrics, threads  # noqa: F401  # threads watches for forks from now on
+from . import threads  # noqa: F401, I001  # first: it watches for forks from now on
+from . import metrics
 from .api import balanced_packing, rebalance_experts, replicate_experts
 from .planner import Plan, Planner, plan_experts
 from .policy import POLICIES, Policy

@@ -8,8 +8,8 @@ import numpy as np
 
 from .arrays import receive
 from .loads import planned_loads
-from .planner import check_seed, plan_experts
-from .policy import Policy, find_policy
+from .planner import plan_experts
+from .policy import Policy, check_seed, find_policy
 from .topology import Topology, integer
 
 __all__ = ["balanced_packing", "rebalance_experts", "replicate_experts"]
@@ -88,7 +88,7 @@ def balanced_packing(weight: Any, num_packs: int, *, policy: Policy | str = "bal
     num_packs : int
         Packs; the number of items must be a multiple of it.
     policy, seed
-        As for `rebalance_experts`.
+        As for `rebalance_experts`; of the policy, its starts and swaps count here.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def balanced_packing(weight: Any, num_packs: int, *, policy: Policy | str = "bal
     from .rules.terms import layout_of, tactics_of
 
     guest = receive("weight", weight, (2,), "(rows, items)")
-    loads = planned_loads("weight", guest.view)
+    loads = planned_loads(guest.view)
     num_rows, num_items = loads.shape
     if integer("num_packs", num_packs) < 1 or num_items % num_packs:
         raise ValueError(f"num_packs must divide the number of items ({num_items}), got {num_packs}")
@@ -161,7 +161,7 @@ def replicate_experts(weight: Any, num_phy: int) -> tuple[Any, Any, Any]:
     from .rules.terms import layout_of, tactics_of
 
     guest = receive("weight", weight, (2,), "(rows, experts)")
-    loads = planned_loads("weight", guest.view)
+    loads = planned_loads(guest.view)
     num_rows, num_experts = loads.shape
     if integer("num_phy", num_phy) < num_experts:
         raise ValueError(f"num_phy ({num_phy}) must be at least the number of experts ({num_experts})")

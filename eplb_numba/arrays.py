@@ -60,13 +60,8 @@ class Guest:
             raise TypeError(f"{name} must be an array that NumPy can view, got {describe(array)}: {error}") from error
 
     def hand_back(self, result: np.ndarray[Any, Any]) -> Any:
-        """Give a result to the caller's library without a copy; a library that is not known gets NumPy arrays."""
+        """Give a result to the caller's library, which need not copy it; a library that is not known gets NumPy arrays."""
         return result if self._from_dlpack is None else self._from_dlpack(result)
-
-    @property
-    def library(self) -> Any:
-        """What tells guests of one library from those of another."""
-        return self._from_dlpack
 
 
 def receive(name: str, array: Any, num_axes: tuple[int, ...], axes: str) -> Guest:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from importlib import resources
+from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,38 @@ __all__ = ["Scratch", "pack", "plan", "replicate", "rewrite_log2phy", "write_log
 WORTH_SHARING = 2048  # slots; fewer are planned sooner than a second thread has woken up
 WORTH_FILLING = 2**20  # elements; likewise, and below it one compiled function fewer is worth more
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
-# The rules allocate nothing, and without the runtime Numba need not count references on every array that they touch.
-_plan_layers = njit(_nrt=False, **_OPTIONS)(plan_layers)
-_pack_rows = njit(_nrt=False, **_OPTIONS)(pack_rows)
-_replicate_rows = njit(_nrt=False, **_OPTIONS)(replicate_rows)
+
+def _digest_of_rules() -> str:
+    """Give a digest of all that is compiled into the kernels."""
+    rules = resources.files(__package__).joinpath("rules")
+    sources = sorted((file.name, file.read_bytes()) for file in rules.iterdir() if file.name.endswith(".py"))
+    return hashlib.sha256(repr(sources).encode()).hexdigest()
+
+
+def _compiled(function: Any, **options: Any) -> Any:
+    """Compile a function when it is called; keep it on disk if there is a place to."""
+    options = {"nogil": True, "error_model": "numpy", **options}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # Numba has found no folder that it may write to
+        return njit(**options)(function)
+
+
+def _kernel(rule: FunctionType) -> Any:
+    """Compile a rule that works on rows into a kernel.
+
+    Numba keeps a kernel on disk under its code and its closure, and does not look at what it calls.  With the digest in the
+    closure, none that was made of other rules is ever run.  The rules allocate nothing, and without its runtime Numba need
+    not count references in each of them.
+    """
+    code = rule.__code__.replace(co_freevars=("rules",))
+    stamped = FunctionType(code, rule.__globals__, rule.__name__, rule.__defaults__, (CellType(_digest_of_rules()),))
+    return _compiled(stamped, _nrt=False)
+
+
+_plan_layers = _kernel(plan_layers)
+_pack_rows = _kernel(pack_rows)
+_replicate_rows = _kernel(replicate_rows)
 
 
 class Scratch:
@@ -55,12 +85,9 @@ def write_log2phy(placement: Placement, log2phy: Any) -> None:
     (_fill_together if shared else _fill_alone)(placement.phy2log, placement.phyrank, log2phy)
 
 
-@njit(**_OPTIONS)
-def rewrite_log2phy(phy2log: Any, phyrank: Any, log2phy: Any, erase: bool) -> None:
-    """Write each slot to its expert's row of log2phy (layers, num_logical, width), or -1 to erase it again."""
-    for layer in range(len(phy2log)):
-        for slot in range(phy2log.shape[1]):
-            log2phy[layer, phy2log[layer, slot], phyrank[layer, slot]] = -1 if erase else slot
+def rewrite_log2phy(placement: Placement, written: Any, log2phy: Any) -> None:
+    """Write as write_log2phy does, where log2phy is padding but for the places noted in written; note the new ones."""
+    _rewrite(placement.phy2log, placement.phyrank, written, log2phy.reshape(len(log2phy), -1), log2phy.shape[2])
 
 
 def _fill(phy2log: Any, phyrank: Any, log2phy: Any) -> None:
@@ -72,8 +99,19 @@ def _fill(phy2log: Any, phyrank: Any, log2phy: Any) -> None:
             log2phy[layer, phy2log[layer, slot], phyrank[layer, slot]] = slot
 
 
-_fill_alone = njit(**_OPTIONS)(_fill)
-_fill_together = njit(parallel=True, **_OPTIONS)(_fill)
+def _rewrite(phy2log: Any, phyrank: Any, written: Any, log2phy: Any, width: int) -> None:
+    for layer in range(len(phy2log)):
+        for slot in range(phy2log.shape[1]):
+            log2phy[layer, written[layer, slot]] = -1
+        for slot in range(phy2log.shape[1]):
+            place = phy2log[layer, slot] * width + phyrank[layer, slot]
+            log2phy[layer, place] = slot
+            written[layer, slot] = place
+
+
+_fill_alone = _compiled(_fill)
+_fill_together = _compiled(_fill, parallel=True)
+_rewrite = _compiled(_rewrite)
 
 
 class _Task(types.WrapperAddressProtocol):
@@ -114,8 +152,10 @@ def _run(kernel: Any, weight: Any, layout: Layout, tactics: Tactics, scratch: Sc
     _share_out(_tasks[key], weight, layout, tactics, scratch.values, scratch.integers, results)
 
 
-@njit(parallel=True, **_OPTIONS)
 def _share_out(task: Any, weight: Any, layout: Layout, tactics: Tactics, values: Any, integers: Any, results: Any) -> None:
     for worker in prange(len(values)):
         first = np.int64(worker)  # prange counts in unsigned numbers
         task(weight, first, len(values), layout, tactics, values[worker], integers[worker], results)
+
+
+_share_out = _compiled(_share_out, parallel=True)

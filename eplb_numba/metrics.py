@@ -89,12 +89,13 @@ def bound(weight: Any, phy2log: Any, num_gpus: int, num_nodes: int = 1) -> Any:
     Returns
     -------
     array, (layers,)
-        The mean GPU load, or the largest replica of the best replication if that is more; the largest of the nodes'.
+        The mean GPU load, or the largest replica of the best replication if that is more; the largest of the nodes'.  Never
+        more than the largest load of the placement itself, however sums round.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not what it must be, or an expert has replicas on two nodes.
+        If an argument is not what it must be, an expert with load has no replica, or one has replicas on two nodes.
 
     Examples
     --------
@@ -105,7 +106,7 @@ def bound(weight: Any, phy2log: Any, num_gpus: int, num_nodes: int = 1) -> Any:
     guest, loads = receive_weight(weight)
     placement = _receive_placement(phy2log, loads)
     num_slots = placement.shape[1]
-    _check_parts("num_gpus", num_gpus, num_slots, "slots")
+    reached = _gpu_loads(loads, placement, num_gpus).max(axis=1)
     _check_parts("num_nodes", num_nodes, num_gpus, "GPUs")
     bounds = np.zeros(len(loads), loads.dtype)
     for layer, experts in enumerate(placement.reshape(len(loads), num_nodes, -1)):
@@ -113,7 +114,7 @@ def bound(weight: Any, phy2log: Any, num_gpus: int, num_nodes: int = 1) -> Any:
         if sum(len(home) for home in homes) > len(np.unique(placement[layer])):
             raise ValueError(f"phy2log must keep each expert on one of the {num_nodes} nodes, but layer {layer} does not")
         nodes = [_node_bound(loads[layer, home], num_slots // num_nodes, num_gpus // num_nodes) for home in homes]
-        bounds[layer] = max(nodes)
+        bounds[layer] = min(max(nodes), reached[layer])
     return guest.hand_back(bounds)
 
 
@@ -121,7 +122,8 @@ def _node_bound(loads: NDArray[Any], num_slots: int, num_gpus: int) -> Any:
     from .api import replicate_experts
 
     _, _, counts = replicate_experts(loads[None], num_slots)
-    return max(loads.sum(dtype=np.float64) / num_gpus, (loads / counts[0]).max())
+    mean = np.add.accumulate(loads)[-1] / loads.dtype.type(num_gpus)
+    return max(mean, (loads / counts[0].astype(loads.dtype)).max())
 
 
 def _gpu_loads(loads: NDArray[Any], placement: NDArray[np.int64], num_gpus: int) -> NDArray[Any]:

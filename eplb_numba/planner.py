@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from .arrays import Guest
 from .loads import receive_weight
-from .policy import Policy, find_policy
+from .policy import Policy, check_seed, check_width, find_policy, most_replicas
 from .topology import Topology, integer
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ class Plan:
         The load of each GPU, where a replica carries its expert's load divided by the number of replicas; added up in the
         order of the slots, in the type of the weight.
     bound : array, (layers,)
-        A load that no placement can push the heaviest GPU below: the mean GPU load or the largest replica of the best
-        replication, whichever is more; taken per node in a hierarchical placement, for the groups placed there.
+        A load that no placement which the policy allows can push the heaviest GPU below: the mean GPU load or the largest
+        replica of the best replication, whichever is more; taken per node in a hierarchical placement, for the groups placed
+        there.
     balancedness : array, (layers,)
         Mean GPU load divided by the largest: 1 is perfect.  A layer without load is balanced.
     """
@@ -72,7 +74,8 @@ class Planner:
 
     Notes
     -----
-    The arrays of a plan are overwritten by the next plan.  A planner serves one thread at a time.
+    The arrays of a plan belong to the planner: read them, and copy what must outlive the next plan.  The padding of
+    ``log2phy`` is written only once.  A planner serves one thread at a time.
 
     Examples
     --------
@@ -111,8 +114,10 @@ class Planner:
         self._scratch = cpu.Scratch(self._layout, self.num_layers, self._dtype)
         self._placement = _empty_placement(self.num_layers, self.topology, self._dtype)
         self._log2phy = np.full((self.num_layers, self.topology.num_logical, width), -1, np.int64)
-        self._plans: dict[Any, Plan] = {}
+        # Where log2phy is not padding.  Its own record: the placement is in the caller's hands.
+        self._written = np.zeros((self.num_layers, self.topology.num_replicas), np.int64)
         self._in_use = threading.Lock()
+        self._process = os.getpid()
 
     def plan(self, weight: Any) -> Plan:
         """Plan for the weight, (layers, experts) or (steps, layers, experts).
@@ -138,19 +143,16 @@ class Planner:
         if loads.dtype.itemsize > self._dtype.itemsize:
             raise TypeError(f"weight must be {self._dtype} like its planner, or convert to it exactly, got {loads.dtype}")
         loads = loads.astype(self._dtype, copy=False)
+        if self._process != os.getpid():  # a fork may have come while another thread was planning: it is not here
+            self._in_use, self._process = threading.Lock(), os.getpid()
         if not self._in_use.acquire(blocking=False):
             raise RuntimeError("a planner serves one thread at a time, and another one is using it: build one for each")
         try:
-            placement = self._placement
-            # What the last plan wrote is erased slot by slot: the rest of the wide array is padding already.
-            cpu.rewrite_log2phy(placement.phy2log, placement.phyrank, self._log2phy, True)
-            cpu.plan(loads, self._layout, self._tactics, self._scratch, placement)
-            cpu.rewrite_log2phy(placement.phy2log, placement.phyrank, self._log2phy, False)
+            cpu.plan(loads, self._layout, self._tactics, self._scratch, self._placement)
+            cpu.rewrite_log2phy(self._placement, self._written, self._log2phy)
         finally:
             self._in_use.release()
-        if guest.library not in self._plans:
-            self._plans[guest.library] = _hand_back(guest, placement, self._log2phy)
-        return self._plans[guest.library]
+        return _hand_back(guest, self._placement, self._log2phy)
 
 
 def plan_experts(
@@ -204,33 +206,6 @@ def plan_experts(
     log2phy = np.empty((*loads.shape, width or int(placement.logcnt.max())), np.int64)
     cpu.write_log2phy(placement, log2phy)
     return _hand_back(guest, placement, log2phy)
-
-
-def most_replicas(topology: Topology, policy: Policy) -> int:
-    """Give the most replicas that an expert can get, and check that there are enough for all slots."""
-    if policy.max_replicas == 0:
-        return topology.max_replicas
-    if topology.num_logical * policy.max_replicas < topology.num_replicas:
-        raise ValueError(
-            f"max_replicas ({policy.max_replicas}) times the number of experts ({topology.num_logical}) must be at least "
-            f"num_replicas ({topology.num_replicas})"
-        )
-    return min(topology.max_replicas, policy.max_replicas)
-
-
-def check_width(topology: Topology, policy: Policy, width: int | None) -> int | None:
-    """Check a fixed width of log2phy: it must hold whatever the loads may ask for, so that no load can overflow it."""
-    most = most_replicas(topology, policy)
-    if width is not None and integer("log2phy_width", width) < most:
-        raise ValueError(f"log2phy_width ({width}) must be at least {most}, the most replicas that an expert can get")
-    return width
-
-
-def check_seed(seed: int) -> int:
-    """Check that a seed is an integer of 64 bits."""
-    if not 0 <= integer("seed", seed) < 2**64:
-        raise ValueError(f"seed must be within [0, 2**64), got {seed}")
-    return integer("seed", seed)
 
 
 def _find_dtype(dtype: Any) -> np.dtype[Any]:

@@ -6,14 +6,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args, get_type_hints
 
-from .topology import integer
+import numpy as np
 
-__all__ = ["POLICIES", "Policy", "find_policy"]
+from .topology import Topology, integer
+
+__all__ = ["POLICIES", "Policy", "check_seed", "check_width", "find_policy", "most_replicas"]
 
 Partners = Literal["lightest", "first", "best"]
 Pairs = Literal["after", "stuck", "together"]
 Winner = Literal["max", "spread"]
+Groups = Literal["packed", "either"]
 Apart = Literal["freely", "where_cheap", "always"]
+
+MOST = 2**31 - 1  # the rules count in integers of this size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,9 @@ class Policy:
     winner : {"max", "spread"}
         Which start is kept: lowest largest load, or smallest difference of largest and smallest (never at the price of a
         heavier pack than the first start has).
+    groups : {"packed", "either"}
+        How groups are assigned to nodes: as the policy packs; or, where that is not the plain greedy assignment, as either of
+        the two, whichever leaves the heaviest GPU lighter (a better balance of nodes may fit the GPUs worse).
     apart : {"freely", "where_cheap", "always"}
         Whether replicas of one expert may share a GPU: yes; only where keeping them apart would cost more than the tolerance
         against packing them freely; or only where there are more slots on a GPU than experts to fill them.
@@ -83,6 +91,7 @@ class Policy:
     tolerance: float = 0.0
     least_gain: float = 2.0**-16
     winner: Winner = "max"
+    groups: Groups = "packed"
     apart: Apart = "freely"
     max_replicas: int = 0
     summary: str = field(default="", compare=False)
@@ -90,36 +99,43 @@ class Policy:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for name in ("starts", "restarts", "heaviest"):
-            _check_count(name, getattr(self, name), 1)
-        for name in ("swaps", "pair_swaps", "pair_slots", "max_replicas"):
-            _check_count(name, getattr(self, name), 0)
+            self._settle(name, _count(name, getattr(self, name), 1, MOST))
+        for name in ("swaps", "pair_swaps", "max_replicas"):
+            self._settle(name, _count(name, getattr(self, name), 0, MOST))
+        self._settle("pair_slots", _count("pair_slots", self.pair_slots, 0, 64))
         for name in ("tolerance", "least_gain"):
-            _check_fraction(name, getattr(self, name))
-        for name in ("partners", "pair_partners", "pairs", "winner", "apart"):
+            self._settle(name, _number(name, getattr(self, name), 1))
+        for name in ("partners", "pair_partners", "pairs", "winner", "groups", "apart"):
             if getattr(self, name) not in get_args(hints[name]):
                 raise ValueError(f"{name} must be one of {get_args(hints[name])}, got {getattr(self, name)!r}")
-        if self.pair_slots > 64:
-            raise ValueError(f"pair_slots must be at most 64, got {self.pair_slots}")
-        _check_range("noise", self.noise)
+        self._settle("noise", _range("noise", self.noise))
+
+    def _settle(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
 
-def _check_count(name: str, value: int, least: int) -> None:
-    if integer(name, value) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+def _count(name: str, value: int, least: int, most: int) -> int:
+    count = integer(name, value)
+    if not least <= count <= most:
+        raise ValueError(f"{name} must be within [{least}, {most}], got {count}")
+    return count
 
 
-def _check_fraction(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+def _number(name: str, value: object, most: float) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be within [0, 1], got {value}")
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} must be within [0, {most}], got {value}")
+    return float(value)
 
 
-def _check_range(name: str, value: object) -> None:
-    if not isinstance(value, tuple) or len(value) != 2 or not all(isinstance(end, (int, float)) for end in value):
+def _range(name: str, value: object) -> tuple[float, float]:
+    if not isinstance(value, tuple) or len(value) != 2:
         raise TypeError(f"{name} must be a pair of numbers, got {value!r}")
-    if not 0 <= value[0] <= value[1] <= 2:
+    low, high = (_number(name, end, 2) for end in value)
+    if low > high:
         raise ValueError(f"{name} must be an ascending pair within [0, 2], got {value}")
+    return low, high
 
 
 POLICIES = MappingProxyType(
@@ -134,6 +150,7 @@ POLICIES = MappingProxyType(
             pairs="stuck",
             tolerance=1e-3,
             least_gain=2.0**-20,
+            groups="either",
             apart="where_cheap",
             summary="Ours. Replicas of one expert on different GPUs; stops within 0.1 % of the bound, and where one greedy "
             "start with swaps does not get there, tries two-for-two swaps and then further starts.",
@@ -192,3 +209,34 @@ def find_policy(policy: Policy | str) -> Policy:
     if policy not in POLICIES:
         raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
     return POLICIES[policy]
+
+
+def most_replicas(topology: Topology, policy: Policy) -> int:
+    """Give the most replicas that an expert can get, and check that there are enough for all slots."""
+    if policy.max_replicas == 0:
+        return topology.max_replicas
+    if topology.num_logical * policy.max_replicas < topology.num_replicas:
+        raise ValueError(
+            f"max_replicas ({policy.max_replicas}) times the number of experts ({topology.num_logical}) must be at least "
+            f"num_replicas ({topology.num_replicas})"
+        )
+    return min(topology.max_replicas, policy.max_replicas)
+
+
+def check_width(topology: Topology, policy: Policy, width: int | None) -> int | None:
+    """Check a fixed width of log2phy: it must hold whatever the loads may ask for, so that no load can overflow it."""
+    most = most_replicas(topology, policy)
+    if width is None:
+        return None
+    fixed = integer("log2phy_width", width)
+    if fixed < most:
+        raise ValueError(f"log2phy_width ({fixed}) must be at least {most}, the most replicas that an expert can get")
+    return fixed
+
+
+def check_seed(seed: int) -> int:
+    """Check that a seed is an integer of 64 bits."""
+    number = integer("seed", seed)
+    if not 0 <= number < 2**64:
+        raise ValueError(f"seed must be within [0, 2**64), got {number}")
+    return number

@@ -1,14 +1,12 @@
 """May this call share its work among threads, and among how many?
 
-Numba's OpenMP layer ends the process when a parallel region follows a fork; its workqueue layer does when two threads enter
-at once.  Planning serially is always safe, so whoever is in doubt plans serially.
-
-The package imports this first, and it imports Numba only when asked, so that a fork is noticed as early as can be.
+A fork copies the memory of threads, but not the threads: a parallel region in the child waits for them for ever, or ends the
+process, and it need not be Numba that ran them, for libraries share OpenMP.  Numba's workqueue layer ends the process when
+two threads enter at once.  Planning serially is always safe, so a forked process and whoever is in doubt plan serially.
 """
 
 from __future__ import annotations
 
-import multiprocessing.process
 import os
 import sys
 from pathlib import Path
@@ -16,6 +14,16 @@ from pathlib import Path
 __all__ = ["threads_at_hand"]
 
 THREAD_SAFE_LAYERS = ("omp", "tbb")
+FORKED_WITHOUT_EXEC = 0x40  # Linux calls it PF_FORKNOEXEC
+
+
+def _is_a_fork() -> bool:
+    """Tell whether this process was forked and has not started a program since; where Linux does not know, suspect it."""
+    try:
+        flags = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6])
+    except (OSError, ValueError, IndexError):
+        return _numba_has_started()
+    return flags & FORKED_WITHOUT_EXEC != 0
 
 
 def _numba_has_started() -> bool:
@@ -27,22 +35,14 @@ def _numba_has_started() -> bool:
         return False
 
 
-def _is_alone() -> bool:
-    """Guess whether Numba's threads, though started, are not in this process: it is a fork's child, or has no others."""
-    if multiprocessing.process.parent_process() is not None:
-        return True
-    tasks = Path("/proc/self/task")
-    return tasks.is_dir() and len(list(tasks.iterdir())) == 1
-
-
 class _Process:
-    """Whether this process was forked off one with threads: then it has the memory of them, but not the threads."""
+    """What is known of this process."""
 
-    was_forked = _numba_has_started() and _is_alone()
+    is_a_fork = _is_a_fork()
 
 
 def _after_fork() -> None:
-    _Process.was_forked = _Process.was_forked or _numba_has_started()
+    _Process.is_a_fork = True
 
 
 if hasattr(os, "register_at_fork"):
@@ -53,7 +53,7 @@ def threads_at_hand() -> int:
     """Give the number of threads that may share a problem now: one where a parallel region is not safe."""
     import numba
 
-    if _Process.was_forked:
+    if _Process.is_a_fork or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # it is set when it is read
         return 1
     try:
         threads = int(numba.get_num_threads())  # starts them, so that the layer is known

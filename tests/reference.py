@@ -287,11 +287,18 @@ def plan_layer(loads, num_replicas, num_groups, num_nodes, num_gpus, policy, lay
     group_size = len(loads) // num_groups
     group_loads = [add(loads[group * group_size : (group + 1) * group_size], value) for group in range(num_groups)]
     group_bound = max(add(group_loads, value) / value(num_nodes), max(group_loads))
-    best = None
-    for restart in range(policy.restarts):
-        stream = mix(layer_stream, restart)
+    best, seen = None, None
+    tries = list(range(policy.restarts))
+    if policy.groups == "either" and num_groups > num_nodes:
+        tries.insert(0, "plain")
+    for restart in tries:
+        stream = mix(layer_stream, 0 if restart == "plain" else restart)
+        disturbed = restart not in ("plain", 0)
         groups = Problem(group_loads, list(range(num_groups)), num_nodes, 0, group_bound)
-        nodes = pack(groups, policy, mix(stream, 0), restart > 0)
+        nodes = pack(groups, Policy() if restart == "plain" else policy, mix(stream, 0), disturbed)
+        if restart == 0 and nodes == seen:
+            continue
+        seen = nodes
         slots, counts, gpu_loads, bounds = [], [0] * len(loads), [], []
         for node, node_groups in enumerate(nodes):
             members = [group * group_size + index for group in node_groups for index in range(group_size)]
@@ -301,7 +308,7 @@ def plan_layer(loads, num_replicas, num_groups, num_nodes, num_gpus, policy, lay
                 num_gpus // num_nodes,
                 policy,
                 mix(stream, node + 1),
-                restart > 0,
+                disturbed,
             )
             slots += [(members[expert], rank) for expert, rank in planned[0]]
             for expert, count in zip(members, planned[1], strict=True):
@@ -310,7 +317,8 @@ def plan_layer(loads, num_replicas, num_groups, num_nodes, num_gpus, policy, lay
             bounds.append(planned[3])
         if best is None or max(gpu_loads) < max(best[2]):
             best = (slots, counts, gpu_loads, min(max(bounds), max(gpu_loads)))
-        if num_groups == num_nodes and max(gpu_loads) <= max(bounds) * value(1 + policy.tolerance):
+        enough = max(bounds) if num_groups == num_nodes else add(gpu_loads, value) / value(num_gpus)
+        if max(gpu_loads) <= enough * value(1 + policy.tolerance):
             break
     return best
 

@@ -56,9 +56,9 @@ class OnAnotherDevice:
         (with_value(np.inf), ValueError, "got inf at (1, 3)"),
         (np.stack([WEIGHT * 2, with_value(-1)]), ValueError, "got -1.0 at (1, 1, 3)"),
         (torch.full((2, 8), torch.nan), ValueError, "got nan at (0, 0)"),
-        (np.full((2, 8), 3e38, np.float32), ValueError, "weight must have a finite sum in each layer, got"),
-        (np.full((2, 8), 1e308), ValueError, "weight must have a finite sum in each layer, got inf in layer 0"),
-        (np.full((2, 2, 8), 3e38, np.float32), ValueError, "weight must have a finite sum in each layer"),
+        (np.full((2, 8), 3e37, np.float32), ValueError, "weight must add up to less than 8.51e+37 in each layer, got 2.4"),
+        (np.full((2, 8), 1e308), ValueError, "weight must add up to less than 4.49e+307 in each layer, got inf in layer 0"),
+        (np.full((2, 2, 8), 3e38, np.float32), ValueError, "weight must add up to less than 8.51e+37 in each layer, got inf"),
         (np.full((4, 2, 8), 2**62), ValueError, "weight must not overflow int64 when its 4 steps are added"),
         (
             WEIGHT.astype(complex),
@@ -141,11 +141,14 @@ def test_bad_options(options, error, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"starts": 0}, ValueError, "starts must be at least 1, got 0"),
-        ({"swaps": -1}, ValueError, "swaps must be at least 0, got -1"),
+        ({"starts": 0}, ValueError, "starts must be within [1, 2147483647], got 0"),
+        ({"swaps": -1}, ValueError, "swaps must be within [0, 2147483647], got -1"),
+        ({"restarts": 2**31}, ValueError, "restarts must be within [1, 2147483647], got 2147483648"),
+        ({"noise": (0.5, "1")}, TypeError, "noise must be a number, got '1' of type str"),
+        ({"groups": "plain"}, ValueError, "groups must be one of ('packed', 'either'), got 'plain'"),
         ({"swaps": 1.5}, TypeError, "swaps must be an integer"),
-        ({"pair_slots": 65}, ValueError, "pair_slots must be at most 64, got 65"),
-        ({"noise": (0.5, 2.5)}, ValueError, "noise must be an ascending pair within [0, 2], got (0.5, 2.5)"),
+        ({"pair_slots": 65}, ValueError, "pair_slots must be within [0, 64], got 65"),
+        ({"noise": (0.5, 2.5)}, ValueError, "noise must be within [0, 2], got 2.5"),
         ({"noise": (1.5, 0.5)}, ValueError, "noise must be an ascending pair"),
         ({"noise": 0.5}, TypeError, "noise must be a pair of numbers, got 0.5"),
         ({"tolerance": -0.1}, ValueError, "tolerance must be within [0, 1], got -0.1"),
@@ -161,6 +164,17 @@ def test_bad_policies(options, error, message):
         Policy(**options)
 
 
+def test_policies_of_numpy_numbers():
+    """NumPy's numbers mean what Python's do."""
+    theirs = Policy(starts=np.int32(2), swaps=np.uint8(3), tolerance=np.float32(0.5), noise=(np.float64(1), 1))
+    assert theirs == Policy(starts=2, swaps=3, tolerance=0.5, noise=(1.0, 1.0))
+    assert type(theirs.starts) is int
+    np.testing.assert_array_equal(
+        plan_experts(WEIGHT, *NUMBERS, policy=theirs).phy2log,
+        plan_experts(WEIGHT, *NUMBERS, policy=Policy(starts=2, swaps=3, tolerance=0.5)).phy2log,
+    )
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -174,6 +188,7 @@ def test_bad_policies(options, error, message):
             "num_gpus must divide the number of slots (8), got 3",
         ),
         (lambda: metrics.gpu_loads(WEIGHT, np.zeros((2, 8), int), 2), "but layer 0 lacks expert 1"),
+        (lambda: metrics.bound(WEIGHT, np.zeros((2, 8), int), 2), "but layer 0 lacks expert 1"),
         (
             lambda: metrics.gpu_loads(WEIGHT, np.full((2, 8), 8), 2),
             "phy2log must hold experts within [0, 8), got 8 to 8",

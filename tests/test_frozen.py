@@ -11,9 +11,9 @@ from .reference import mix
 
 DIGESTS = {
     ("balanced", "float32", 1): "991730d06e91d2c4",
-    ("balanced", "float32", 8): "5a44bcf480f78a97",
+    ("balanced", "float32", 8): "10cb662c0245c407",
     ("balanced", "float64", 1): "71f21cb4f5033752",
-    ("balanced", "float64", 8): "da59edf6ce2f23c4",
+    ("balanced", "float64", 8): "fa978651fec40d3a",
     ("deepseek", "float32", 1): "511771e52aa58fe2",
     ("deepseek", "float32", 8): "3c3ea22af48d83d9",
     ("deepseek", "float64", 1): "3a151ea9c015115b",

@@ -68,6 +68,26 @@ def test_refining_never_raises_the_largest_load(name, problem):
     assert np.all(refined.gpu_loads.max(axis=1) <= greedy.gpu_loads.max(axis=1))
 
 
+@given(problem=problems(hierarchical=True))
+def test_no_balanced_plan_is_worse_than_deepseeks(problem):
+    """Nor does the largest load of "balanced" exceed DeepSeek's in hierarchical placements, by more than its tolerance."""
+    weight, numbers = problem
+    ours = plan_experts(weight, *numbers).gpu_loads.max(axis=1)
+    theirs = plan_experts(weight, *numbers, policy="deepseek").gpu_loads.max(axis=1)
+    assert np.all(ours <= theirs * weight.dtype.type(1 + POLICIES["balanced"].tolerance))
+
+
+def test_a_better_balance_of_nodes_may_fit_the_gpus_worse():
+    """With many small groups "balanced" does not pay for balanced nodes with unbalanced GPUs."""
+    for seed in range(200):
+        weight = np.random.default_rng(seed).lognormal(0, 1, (4, 24)).astype(np.float32)
+        ours = plan_experts(weight, 32, 12, 4, 16).gpu_loads.max(axis=1)
+        theirs = plan_experts(weight, 32, 12, 4, 16, policy="deepseek").gpu_loads.max(axis=1)
+        packed = replace(POLICIES["balanced"], groups="packed")
+        assert np.all(ours <= plan_experts(weight, 32, 12, 4, 16, policy=packed).gpu_loads.max(axis=1))
+        assert np.all(ours <= theirs * np.float32(1.001))
+
+
 @every_policy
 @given(problem=problems(hierarchical=False))
 def test_no_global_plan_is_worse_than_deepseeks(name, problem):

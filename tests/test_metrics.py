@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eplb_numba import metrics
+from eplb_numba import metrics, plan_experts
 
 
 def test_loads_are_shared_among_replicas():
@@ -35,6 +35,14 @@ def test_idle_layers_are_balanced(dtype):
     weight, placement = np.zeros((2, 4), dtype), np.tile(np.arange(4), (2, 1))
     assert metrics.balancedness(weight, placement, 2).tolist() == [1.0, 1.0]
     assert metrics.bound(weight, placement, 2).tolist() == [0.0, 0.0]
+
+
+def test_the_bound_is_at_most_what_was_reached():
+    """The bound is taken in the type of the weight, and never exceeds the load that the placement has."""
+    for seed in range(50):
+        weight = np.random.default_rng(seed).random((1, 64)).astype(np.float32)
+        placement = plan_experts(weight, 64, 1, 1, 1).phy2log
+        assert metrics.bound(weight, placement, 1) <= metrics.gpu_loads(weight, placement, 1).max()
 
 
 def test_an_idle_expert_needs_no_replica():

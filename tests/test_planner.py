@@ -32,11 +32,65 @@ def test_a_planner_plans_as_plan_experts(data, name):
         assert np.all(again.log2phy[:, :, width:] == -1)
 
 
+ALL = (*FIELDS, "log2phy")
+
+
 def test_a_planner_overwrites_its_plan():
     """The second plan lies where the first one lay."""
     planner = Planner(4, 16, 24, 1, 1, 4)
     first = planner.plan(np.ones((4, 16), np.float32))
-    assert planner.plan(np.eye(4, 16, dtype=np.float32)) is first
+    second = planner.plan(np.eye(4, 16, dtype=np.float32))
+    assert all(getattr(first, field).ctypes.data == getattr(second, field).ctypes.data for field in ALL)
+
+
+@pytest.mark.parametrize("rubbish", [-1, 2**62, -(2**62)])
+def test_a_planner_does_not_read_what_its_caller_may_write(rubbish):
+    """Whatever a caller does to the arrays of a plan, the next one is right; only padding stays as the caller left it."""
+    planner = Planner(4, 16, 24, 1, 1, 4)
+    weight = np.random.default_rng(0).lognormal(0, 1, (4, 16)).astype(np.float32)
+    expected = plan_experts(weight, 24, 1, 1, 4, log2phy_width=9)
+    for _ in range(2):
+        plan = planner.plan(weight[::-1])
+        for field in FIELDS:
+            getattr(plan, field)[...] = rubbish
+        plan.log2phy[plan.log2phy >= 0] = rubbish
+        again = planner.plan(weight)
+        for field in ALL:
+            np.testing.assert_array_equal(getattr(again, field), getattr(expected, field))
+
+
+class CopyingLibrary:
+    """A library that copies what comes in."""
+
+    @staticmethod
+    def from_dlpack(array):
+        return np.from_dlpack(array).copy()
+
+
+class CopyingArray:
+    """An array of that library."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array_namespace__(self, api_version=None):
+        return CopyingLibrary
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_a_library_that_copies_gets_each_plan():
+    """Where handing back is copying, every plan is handed back anew."""
+    planner = Planner(1, 8, 12, 1, 1, 4)
+    for weight in (np.eye(1, 8, dtype=np.float32), np.ones((1, 8), np.float32)):
+        plan = planner.plan(CopyingArray(weight))
+        np.testing.assert_array_equal(plan.phy2log, plan_experts(weight, 12, 1, 1, 4).phy2log)
 
 
 def test_a_planner_allocates_nothing():

@@ -49,6 +49,7 @@ def test_named_policies_equal_the_reference(name, problem, seed):
         tolerance=st.sampled_from([0.0, 1e-3, 0.1]),
         least_gain=st.sampled_from([0.0, 2.0**-20, 0.01]),
         winner=st.sampled_from(["max", "spread"]),
+        groups=st.sampled_from(["packed", "either"]),
         apart=st.sampled_from(["freely", "where_cheap", "always"]),
     ),
 )
@@ -56,6 +57,13 @@ def test_any_policy_equals_the_reference(problem, policy):
     """Every combination of tactics gives the reference's plan."""
     weight, numbers = problem
     assert_same_plan(weight, numbers, policy)
+
+
+@given(problem=problems(), policy=st.builds(Policy, swaps=st.just(9), pair_swaps=st.just(9), heaviest=st.integers(1, 3)))
+def test_a_double_swap_must_gain_more_than_the_single_one(problem, policy):
+    """Where singles come from the first partner and doubles compete with them, the gain of that single counts."""
+    weight, numbers = problem
+    assert_same_plan(weight, numbers, replace(policy, partners="first", pairs="together", pair_partners="best"))
 
 
 @given(problem=problems(dtypes=(np.float32,)))

@@ -13,7 +13,7 @@ from eplb_numba.rules.bracket import Bracket, bracket_size, champion, lowest, op
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.place import plan_layers
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
-from eplb_numba.rules.sort import DIGITS, FEW, MANY, sort_descending
+from eplb_numba.rules.sort import DIGITS, FEW, MANY, NO_END, sort_descending
 from eplb_numba.rules.terms import bench_size, layout_of, tactics_of
 
 from . import reference
@@ -70,7 +70,11 @@ def compiled_sort(keys, order, spare):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@given(seed=st.integers(0, 2**32), count=st.sampled_from([1, 2, FEW, FEW + 1, 100, MANY, MANY + 1]), kind=st.integers(0, 5))
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.sampled_from([1, 2, FEW, FEW + 1, 100, MANY, MANY + 1, NO_END + 1]),
+    kind=st.integers(0, 5),
+)
 def test_sorting_is_stable_and_descending(dtype, seed, count, kind):
     """The counting sort gives what a stable sort of the negated keys gives, for keys of any spread."""
     generator = np.random.default_rng(seed)

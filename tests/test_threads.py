@@ -101,10 +101,18 @@ def test_a_forked_child_plans_serially(before):
 
 
 @needs_fork
-def test_a_child_that_imports_after_the_fork_plans_serially():
-    """Where only others had used threads before the fork, and this package comes after it, nobody dies either."""
-    program = NUMBA_ALONE + FORK.format(in_child=f"exec({PRELUDE!r}); digest()")
-    subprocess.run([sys.executable, "-c", "import os" + program], check=True, timeout=240)
+def test_any_forked_child_plans_serially():
+    """A child plans serially even where Numba had no threads: another library may have used its OpenMP."""
+    assert run(FORK.format(in_child="assert eplb_numba.threads.threads_at_hand() == 1; digest()")) == ""
+
+
+@needs_fork
+@pytest.mark.parametrize("before", ["", NUMBA_ALONE], ids=["nobody's threads", "threads of others"])
+def test_a_child_that_imports_after_the_fork_plans_serially(before):
+    """Where this package comes only after the fork nobody dies either, though the child has started a thread of its own."""
+    in_child = f"threading.Thread(target=threading.Event().wait, daemon=True).start(); exec({PRELUDE!r}); digest()"
+    program = "import os, threading\n" + before + FORK.format(in_child=in_child)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=240)
 
 
 @needs_fork
@@ -115,6 +123,16 @@ planner = eplb_numba.Planner(58, 256, 288, 8, 4, 32)
 before = planner.plan(weight).phy2log.tobytes()
 """
     run(program + FORK.format(in_child="assert planner.plan(weight).phy2log.tobytes() == before"))
+
+
+@needs_fork
+def test_a_planner_forgets_a_thread_that_the_fork_left_behind():
+    """A planner that another thread was using when the process forked plans in the child."""
+    program = """
+planner = eplb_numba.Planner(2, 16, 24, 1, 1, 4)
+planner._in_use.acquire()
+"""
+    run(program + FORK.format(in_child="planner.plan(weight[:2, :16])"))
 
 
 def test_multiprocessing_by_fork():
@@ -162,6 +180,12 @@ def test_many_threads_at_once(layer):
 def test_without_a_threading_layer():
     """Where the layer that Numba was told to use does not exist, plans are made serially."""
     assert run("print(digest())", NUMBA_THREADING_LAYER="tbb") == run("print(digest())")
+
+
+def test_without_compilation():
+    """With Numba switched off everything is planned serially, large problems included, with the same answer."""
+    program = "print(hashlib.sha256(eplb_numba.plan_experts(weight[:, :32], 36, 1, 1, 4).phy2log.tobytes()).hexdigest())"
+    assert run(program, NUMBA_DISABLE_JIT="1") == run(program)
 
 
 def test_a_planner_serves_one_thread_at_a_time():

@@ -13,7 +13,7 @@ from .sort import sort_descending
 from .terms import Desk, Items, Packing, Tactics
 from .words import barrier, lane, lanes, rule, times
 
-__all__ = ["largest_of", "pack", "pack_once"]
+__all__ = ["largest_of", "pack"]
 
 
 @rule
@@ -30,7 +30,7 @@ def pack(
     choice = len(kept.items) > len(kept.pack_loads)
     kept_largest, kept_spread, first_largest = value(np.inf), value(np.inf), value(np.inf)
     for start in range(tactics.starts if choice else 1):
-        pack_once(items, trial, tactics, copies, stir(stream, start), disturbed or start > 0, desk)
+        _pack_once(items, trial, tactics, copies, stir(stream, start), disturbed or start > 0, desk)
         if choice and start == 0 and not disturbed:
             bound = max(bound, _floor(items.loads, desk.order, len(kept.pack_loads)))
         if choice and tactics.swaps + tactics.pair_swaps > 0:
@@ -55,7 +55,9 @@ def pack(
 
 
 @rule
-def pack_once(items: Items, packing: Packing, tactics: Tactics, copies: int, stream: int, disturbed: bool, desk: Desk) -> None:
+def _pack_once(
+    items: Items, packing: Packing, tactics: Tactics, copies: int, stream: int, disturbed: bool, desk: Desk
+) -> None:
     """Pack greedily: heaviest item first or, in a disturbed start, in the order of disturbed weights."""
     if len(packing.items) == len(packing.pack_loads):
         for item in range(lane(), len(packing.items), lanes()):

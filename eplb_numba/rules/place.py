@@ -1,7 +1,7 @@
 """How does one layer get from its loads to a placement?
 
 Groups go to nodes; inside each node experts are replicated and the replicas go to GPUs.  A restart does all of that anew;
-the restart whose heaviest GPU is lightest is delivered.
+the one whose heaviest GPU is lightest is delivered.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .noise import stir
-from .pack import largest_of, pack, pack_once
+from .pack import largest_of, pack
 from .replicate import node_bound, replicate
-from .terms import FREELY, WHERE_CHEAP, Bench, Desk, Items, Layout, Node, Packing, Stage, Tactics, lay_out
+from .terms import EITHER, FREELY, WHERE_CHEAP, Bench, Desk, Items, Layout, Node, Packing, Stage, Tactics, lay_out, plainly
 from .words import barrier, lane, lanes, rule, times
 
-__all__ = ["Placement", "items_of", "plan_layers", "sized"]
+__all__ = ["Placement", "plan_layers", "sized"]
 
 
 class Placement(NamedTuple):
@@ -43,36 +43,26 @@ def plan_layers(
 ) -> None:
     """Plan the layers first, first + step, ... of weight (layers, num_logical); ties between restarts go to the first."""
     bench, _, _ = lay_out(values, integers, layout)
-    groups_kept, groups_desk = sized(bench, layout.num_groups, layout.num_nodes)
-    num_gpus = layout.num_gpus // layout.num_nodes
-    kept, desk = sized(bench, len(bench.node.slot_loads), num_gpus)
-    group_items, node_items = items_of(bench)
-    copies, most_apart, most = _limits(bench.node, num_gpus, tactics)
+    groups, groups_desk = sized(bench, layout.num_groups, layout.num_nodes)
+    kept, desk = sized(bench, len(bench.node.slot_loads), layout.num_gpus // layout.num_nodes)
+    groups_matter = layout.num_groups > layout.num_nodes
+    first_try = -1 if groups_matter and tactics.groups == EITHER else 0
     for layer in range(first, len(weight), step):
         lightest = weight.dtype.type(np.inf)
-        for restart in range(tactics.restarts):
-            stream = stir(stir(tactics.seed, layer), restart)
-            if layout.num_groups > layout.num_nodes:
-                bound = _load_groups(weight, layer, layout, bench.group_loads)
-                pack(group_items, groups_kept, tactics, 0, bound, stir(stream, 0), restart > 0, groups_desk)
-            _order_experts(layout, groups_kept, bench.stage)
+        for restart in range(first_try, tactics.restarts):
+            stream = stir(stir(tactics.seed, layer), max(restart, 0))
+            if not _assign_groups(weight, layer, restart, first_try, layout, tactics, stream, groups, groups_desk, bench):
+                continue
             for node in range(layout.num_nodes):
-                node_stream = stir(stream, node + 1)
                 _load_node(weight, layer, node, bench)
-                replicate(bench.node, most_apart, desk.bracket)
-                bound = node_bound(bench.node, num_gpus)
-                largest = pack(node_items, kept, tactics, copies, bound, node_stream, restart > 0, desk)
-                _stage_node(node, bench, kept, bound)
-                if _costs_balance(bench.node, node_items, tactics, most, largest, bound, node_stream, desk):
-                    pack(node_items, kept, tactics, 0, bound, node_stream, restart > 0, desk)
-                    _stage_node(node, bench, kept, bound)
+                _place_node(node, tactics, stir(stream, node + 1), restart > 0, kept, desk, bench)
             heaviest = largest_of(bench.stage.loads)
             bound = largest_of(bench.stage.bounds)
-            if restart == 0 or heaviest < lightest:
+            if heaviest < lightest or restart == first_try:
                 lightest = heaviest
                 _deliver(layer, layout, bench.stage, heaviest, bound, placement)
-            # Where every restart must place the groups alike, none can beat the bound.
-            if layout.num_groups == layout.num_nodes and heaviest <= times(bound, tactics.limit):
+            # No other try can do better by more than the tolerance: the groups leave no choice, or do not matter any more.
+            if heaviest <= times(_mean_of(bench.stage.loads) if groups_matter else bound, tactics.limit):
                 break
 
 
@@ -94,14 +84,6 @@ def sized(bench: Bench, items: int, packs: int) -> tuple[Packing, Desk]:
         desk.pairs,
     )
     return kept, cut
-
-
-@rule
-def items_of(bench: Bench) -> tuple[Items, Items]:
-    """Name what is packed: groups, whose experts do not matter, and replicas."""
-    node = bench.node
-    groups = Items(bench.group_loads, node.slot_experts, node.counts)
-    return groups, Items(node.slot_loads, node.slot_experts, node.counts)
 
 
 @rule
@@ -134,14 +116,40 @@ def _load_groups(weight: Any, layer: int, layout: Layout, loads: Any) -> Any:
 
 
 @rule
-def _order_experts(layout: Layout, groups: Packing, stage: Stage) -> None:
-    """List the layer's experts node by node."""
+def _assign_groups(
+    weight: Any,
+    layer: int,
+    restart: int,
+    first_try: int,
+    layout: Layout,
+    tactics: Tactics,
+    stream: int,
+    groups: Packing,
+    desk: Desk,
+    bench: Bench,
+) -> bool:
+    """Assign groups to nodes and list the layer's experts node by node; tell whether that was not so before.
+
+    The try before the first restart assigns groups without swaps.
+    """
+    if layout.num_groups > layout.num_nodes:
+        bound = _load_groups(weight, layer, layout, bench.group_loads)
+        # Groups may lie together as they like: whose they are does not matter.
+        items = Items(bench.group_loads, bench.node.slot_experts, bench.node.counts)
+        group_tactics = plainly(tactics) if restart < 0 else tactics
+        pack(items, groups, group_tactics, 0, bound, stir(stream, 0), restart > 0, desk)
     group_size = layout.num_logical // layout.num_groups
+    anew = restart != 0 or first_try == 0
+    for place in range(layout.num_groups):
+        group = groups.items[place] if layout.num_groups > layout.num_nodes else place
+        anew |= bench.stage.order[place * group_size] != group * group_size
+    barrier()
     for place in range(lane(), layout.num_groups, lanes()):
         group = groups.items[place] if layout.num_groups > layout.num_nodes else place
         for index in range(group_size):
-            stage.order[place * group_size + index] = group * group_size + index
+            bench.stage.order[place * group_size + index] = group * group_size + index
     barrier()
+    return anew
 
 
 @rule
@@ -154,18 +162,26 @@ def _load_node(weight: Any, layer: int, index: int, bench: Bench) -> None:
 
 
 @rule
-def _costs_balance(
-    node: Node, items: Items, tactics: Tactics, most: int, largest: Any, bound: Any, stream: int, desk: Desk
-) -> bool:
-    """Tell whether keeping replicas apart costs more than the tolerance against a plain start that packs them freely.
+def _place_node(node: int, tactics: Tactics, stream: int, disturbed: bool, kept: Packing, desk: Desk, bench: Bench) -> None:
+    """Replicate a node's experts, pack the replicas onto its GPUs and stage the result.
 
-    If so, the node is replicated for that.
+    Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
+    together if the tactics allow it.
     """
-    if tactics.apart != WHERE_CHEAP or len(desk.order) == len(desk.fill) or largest <= times(bound, tactics.limit):
-        return False
-    replicate(node, most, desk.bracket)
-    pack_once(items, desk.trial, tactics, 0, stream, False, desk)
-    return largest > times(largest_of(desk.trial.pack_loads), tactics.limit)
+    num_gpus = len(kept.pack_loads)
+    items = Items(bench.node.slot_loads, bench.node.slot_experts, bench.node.counts)
+    copies, most_apart, most = _limits(bench.node, num_gpus, tactics)
+    replicate(bench.node, most_apart, desk.bracket)
+    bound = node_bound(bench.node, num_gpus)
+    largest = pack(items, kept, tactics, copies, bound, stream, disturbed, desk)
+    _stage_node(node, bench, kept, bound)
+    choice = len(desk.order) > num_gpus
+    if choice and tactics.apart == WHERE_CHEAP and largest > times(bound, tactics.limit):
+        replicate(bench.node, most, desk.bracket)
+        freely = pack(items, kept, plainly(tactics), 0, bound, stream, False, desk)
+        if largest > times(freely, tactics.limit):
+            pack(items, kept, tactics, 0, bound, stream, disturbed, desk)
+            _stage_node(node, bench, kept, bound)
 
 
 @rule
@@ -199,11 +215,17 @@ def _deliver(layer: int, layout: Layout, stage: Stage, heaviest: Any, bound: Any
         placement.logcnt[layer, stage.order[place]] = stage.counts[place]
     for gpu in range(lane(), layout.num_gpus, lanes()):
         placement.gpu_loads[layer, gpu] = stage.loads[gpu]
-    total = value(0)
-    for gpu in range(layout.num_gpus):
-        total += stage.loads[gpu]
-    mean = total / value(layout.num_gpus)
+    mean = _mean_of(stage.loads)
     # Sums round: the bound must not exceed what was reached, nor the mean the maximum.
     placement.bounds[layer] = min(bound, heaviest)
     placement.balancedness[layer] = min(mean / heaviest, value(1)) if heaviest > 0 else value(1)
     barrier()
+
+
+@rule
+def _mean_of(loads: Any) -> Any:
+    """Give the mean load."""
+    total = loads.dtype.type(0)
+    for index in range(len(loads)):
+        total += loads[index]
+    return total / loads.dtype.type(len(loads))

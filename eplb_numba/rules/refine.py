@@ -1,7 +1,7 @@
 """How are the heaviest packs relieved after the greedy start?  By swaps with lighter ones, one at a time.
 
-Inside a pack the items stand heaviest first.  A swap is carried out only if the sums that it leaves are really lower, so
-refining never raises the largest load, whatever the rounding.
+Inside a pack the items stand heaviest first, and its load is their sum in that order.  A swap is carried out only if the sums
+that it leaves are really lower, so no swap raises the largest load, whatever the rounding.
 """
 
 from __future__ import annotations
@@ -89,12 +89,24 @@ def _search(items: Items, packing: Packing, ranking: Any, tactics: Tactics, copi
                 choice = (rank * num_packs + step) * places + place
                 if tactics.partners == FIRST:
                     break
-        if tactics.partners == FIRST and choice >= 0:
-            gain = heavy_load  # the lightest partner wins, whatever the gain
-        gain, choice = best_lane(gain, choice)
+        if tactics.partners == FIRST:
+            # The lightest partner wins, whatever the gain.
+            _, choice = best_lane(value(choice >= 0), choice)
+            if choice >= 0:
+                gain = _gain_of(packing, _read_choice(choice, ranking, slots), slots)
+        else:
+            gain, choice = best_lane(gain, choice)
         if choice >= 0:
             return gain, choice
     return least, -1
+
+
+@rule
+def _gain_of(packing: Packing, swap: Swap, slots: int) -> Any:
+    """Give by how much a swap of one item for one lowers the larger load."""
+    gap = packing.pack_loads[swap.heavy] - packing.pack_loads[swap.light]
+    delta = packing.loads[swap.heavy * slots + swap.leaving] - packing.loads[swap.light * slots + swap.coming]
+    return min(delta, gap - delta)
 
 
 @rule

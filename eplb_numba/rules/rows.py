@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from .noise import stir
 from .pack import largest_of, pack
-from .place import items_of, sized
+from .place import sized
 from .replicate import replicate
-from .terms import Layout, Tactics, lay_out
+from .terms import Items, Layout, Tactics, lay_out
 from .words import barrier, lane, lanes, rule
 
 __all__ = ["Packs", "Replicas", "pack_rows", "replicate_rows"]
@@ -38,7 +38,7 @@ def pack_rows(
     bench, _, _ = lay_out(values, integers, layout)
     loads = bench.node.slot_loads
     kept, desk = sized(bench, len(loads), layout.num_gpus)
-    _, items = items_of(bench)
+    items = Items(loads, bench.node.slot_experts, bench.node.counts)
     slots = len(loads) // layout.num_gpus
     for row in range(first, len(weight), step):
         for item in range(lane(), len(loads), lanes()):
@@ -62,12 +62,11 @@ def replicate_rows(
     """Replicate the experts of the rows first, first + step, ... of weight (rows, experts)."""
     bench, _, _ = lay_out(values, integers, layout)
     node = bench.node
-    most = tactics.max_replicas if tactics.max_replicas > 0 else layout.num_replicas
     for row in range(first, len(weight), step):
         for expert in range(lane(), len(node.loads), lanes()):
             node.loads[expert] = abs(weight[row, expert])
         barrier()
-        replicate(node, most, bench.desk.bracket)
+        replicate(node, layout.num_replicas, bench.desk.bracket)
         for slot in range(lane(), len(node.slot_loads), lanes()):
             replicas.phy2log[row, slot] = node.slot_experts[slot]
             replicas.rank[row, slot] = node.slot_ranks[slot]

@@ -13,6 +13,7 @@ from .words import barrier, lane
 DIGITS = 256  # one byte a pass
 FEW = 24  # so few that an insertion sort beats counting digits
 MANY = 512  # so many that two digits leave too much to the insertion sort
+NO_END = 4096  # so many that an insertion sort must not be left anything
 
 __all__ = ["DIGITS", "sort_descending"]
 
@@ -43,10 +44,13 @@ def _sort_descending_on_cpu(keys, order, spare):  # type: ignore[no-untyped-def]
             for item in range(1, count):
                 low = min(low, bits[item])
                 high = max(high, bits[item])
+            width = 0  # bits that tell keys apart
+            while (high - low) >> bits_type(width) > 0:
+                width += 1
             passes = 2 if count <= MANY else 3
-            shift = 0
-            while (high - low) >> bits_type(shift + 8 * passes) > 0:
-                shift += 1
+            if count > NO_END:
+                passes = max(1, (width + 7) // 8)
+            shift = max(0, width - 8 * passes)
             starts = spare[:DIGITS]
             source, target = order, spare[DIGITS : DIGITS + count]
             for digit in range(passes):

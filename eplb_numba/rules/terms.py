@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LIGHTEST, FIRST, BEST = 0, 1, 2  # which lighter packs a heavy one may swap with
 AFTER, STUCK, TOGETHER = 0, 1, 2  # when two items may be swapped for two
+PACKED, EITHER = 0, 1  # whether groups are also assigned without swaps
 FREELY, WHERE_CHEAP, ALWAYS = 0, 1, 2  # how strictly replicas of one expert are kept apart
 MOST_PAIR_SLOTS = 64  # slots of the largest packs between which two items may go for two
 
@@ -50,6 +51,7 @@ class Tactics(NamedTuple):
     pair_partners: int
     pair_slots: int
     by_spread: int
+    groups: int
     apart: int
     max_replicas: int
     limit: Any
@@ -69,7 +71,7 @@ class Packing(NamedTuple):
     """What lies where: pack by pack, slot by slot."""
 
     items: Any  # (packs * slots)
-    loads: Any  # (packs * slots) the load of the item in each slot
+    loads: Any  # (packs * slots) the load of the item in each slot, while it is refined
     pack_loads: Any  # (packs)
 
 
@@ -161,11 +163,37 @@ def tactics_of(policy: Policy, seed: int, dtype: np.dtype[Any]) -> Tactics:
         pair_partners=("lightest", "first", "best").index(policy.pair_partners),
         pair_slots=policy.pair_slots,
         by_spread=int(policy.winner == "spread"),
+        groups=("packed", "either").index(policy.groups),
         apart=("freely", "where_cheap", "always").index(policy.apart),
         max_replicas=policy.max_replicas,
         limit=dtype.type(1 + policy.tolerance),
         least_gain=dtype.type(policy.least_gain),
         seed=stir(stir(0, seed & WORD), seed >> 32),
+    )
+
+
+@rule
+def plainly(tactics: Tactics) -> Tactics:
+    """Give the tactics of one greedy start without swaps."""
+    return Tactics(
+        1,
+        1,
+        0,
+        0,
+        1,
+        LIGHTEST,
+        0,
+        AFTER,
+        0,
+        LIGHTEST,
+        0,
+        0,
+        PACKED,
+        FREELY,
+        tactics.max_replicas,
+        tactics.limit,
+        tactics.least_gain,
+        tactics.seed,
     )
 
 

@@ -1,0 +1,49 @@
+"""Are compiled kernels kept, and never those of other rules?"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import eplb_numba
+
+REPLICATE = """
+import numpy as np
+import eplb_numba
+from eplb_numba import cpu
+print(eplb_numba.replicate_experts(np.array([[9.0, 4.0, 1.0]]), 5)[1].tolist())
+print(sum(cpu._replicate_rows.stats.cache_hits.values()))
+"""
+
+
+def run(program, folder, **environment):
+    """Run a program with the package that lies in a folder, and give the lines that it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_other_rules_are_compiled_anew(tmp_path):
+    """A kernel is taken from disk, but not once a file of the rules is another, though its size and time are the same."""
+    shutil.copytree(Path(eplb_numba.__file__).parent, tmp_path / "eplb_numba", ignore=shutil.ignore_patterns("__pycache__"))
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert run(REPLICATE, tmp_path, **cache) == ["[[0, 0, 0, 1, 2]]", "0"]
+    assert run(REPLICATE, tmp_path, **cache) == ["[[0, 0, 0, 1, 2]]", "1"]
+
+    rule = tmp_path / "eplb_numba" / "rules" / "replicate.py"
+    before, times = rule.read_text(), rule.stat()
+    after = before.replace("node.slot_ranks[slot] = count - 1", "node.slot_ranks[slot] = count - 2")
+    assert len(after) == len(before)
+    assert after != before
+    rule.write_text(after)
+    os.utime(rule, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert run(REPLICATE, tmp_path, **cache) == ["[[0, 0, 0, 0, 1]]", "0"]
+
+
+def test_without_a_place_for_the_cache():
+    """Where Numba finds no folder that it may write to, kernels are compiled for this process alone."""
+    program = "from numba.core import caching; caching.CacheImpl._locator_classes = []" + REPLICATE
+    assert run(program, Path(eplb_numba.__file__).parent.parent)[0] == "[[0, 0, 0, 1, 2]]"

@@ -12,7 +12,8 @@ from numba import njit, prange, typeof, types
 
 from .rules.place import Placement, plan_layers
 from .rules.rows import Packs, Replicas, pack_rows, replicate_rows
-from .rules.terms import Layout, Tactics, bench_size
+from .rules.scratch import bench_size, stage_size
+from .rules.terms import Layout, Tactics
 from .threads import threads_at_hand
 
 __all__ = ["Scratch", "pack", "plan", "replicate", "rewrite_log2phy", "write_log2phy"]
@@ -59,7 +60,7 @@ class Scratch:
 
     def __init__(self, layout: Layout, num_rows: int, value: Any) -> None:
         num_workers = min(threads_at_hand(), num_rows) if num_rows * layout.num_replicas >= WORTH_SHARING else 1
-        num_values, num_integers = bench_size(layout)
+        num_values, num_integers = (sum(sizes) for sizes in zip(stage_size(layout), bench_size(layout), strict=True))
         self.values = np.empty((num_workers, num_values), value)
         self.integers = np.empty((num_workers, num_integers), np.int32)
 

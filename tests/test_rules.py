@@ -13,8 +13,9 @@ from eplb_numba.rules.bracket import Bracket, bracket_size, champion, lowest, op
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.place import plan_layers
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
+from eplb_numba.rules.scratch import bench_size, stage_size
 from eplb_numba.rules.sort import DIGITS, FEW, MANY, NO_END, sort_descending
-from eplb_numba.rules.terms import bench_size, layout_of, tactics_of
+from eplb_numba.rules.terms import layout_of, tactics_of
 
 from . import reference
 from .cases import QUICK_POLICIES, problems
@@ -22,7 +23,7 @@ from .cases import QUICK_POLICIES, problems
 
 def scratch(layout, dtype):
     """Make scratch that is full of rubbish: a rule must not read what it did not write."""
-    num_values, num_integers = bench_size(layout)
+    num_values, num_integers = (sum(sizes) for sizes in zip(stage_size(layout), bench_size(layout), strict=True))
     return np.full(num_values, np.nan, dtype), np.full(num_integers, -(2**31), np.int32)
 
 

@@ -10,7 +10,7 @@ from .bracket import Bracket, bracket_size, champion, lowest, open_bracket, repl
 from .terms import Items, Packing
 from .words import barrier, lane, rule
 
-__all__ = ["copies_among", "pack_greedily"]
+__all__ = ["pack_greedily"]
 
 
 @rule
@@ -54,7 +54,7 @@ def pack_greedily(
 
 
 @rule
-def copies_among(items: Items, expert: int, packing: Packing, first: int, last: int) -> int:
+def _copies_among(items: Items, expert: int, packing: Packing, first: int, last: int) -> int:
     """Count the replicas of an expert in the positions [first, last) of a packing."""
     copies = 0
     for position in range(first, last):
@@ -106,7 +106,7 @@ def _call_back(
 def _holds(items: Items, expert: int, copies: int, pack: int, slots: int, packing: Packing, fill: Any) -> bool:
     """Tell whether a pack that is being filled holds as many replicas of an expert as it may."""
     first = pack * slots
-    return copies_among(items, expert, packing, first, first + fill[pack]) >= copies
+    return _copies_among(items, expert, packing, first, first + fill[pack]) >= copies
 
 
 @rule

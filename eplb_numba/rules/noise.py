@@ -12,7 +12,7 @@ from .words import barrier, lane, lanes, rule, times
 STEPS = 4096  # multipliers are whole steps over this power of two: applying one rounds once, everywhere alike
 WORD = 0xFFFFFFFF
 
-__all__ = ["STEPS", "WORD", "perturb", "stir"]
+__all__ = ["STEPS", "WORD", "perturb", "stir", "stream_of"]
 
 
 @rule
@@ -22,6 +22,12 @@ def stir(state: int, number: int) -> int:
     mixed = ((mixed ^ (mixed >> 16)) * 0x7FEB352D) & WORD
     mixed = ((mixed ^ (mixed >> 15)) * 0x846CA68B) & WORD
     return mixed ^ (mixed >> 16)
+
+
+@rule
+def stream_of(seed: int, layer: int, restart: int, problem: int) -> int:
+    """Give the stream of a packing problem: 0 for the groups of a layer, 1, 2, ... for its nodes."""
+    return stir(stir(stir(seed, layer), max(restart, 0)), problem)
 
 
 @rule

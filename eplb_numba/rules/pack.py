@@ -10,7 +10,7 @@ from .greedy import pack_greedily
 from .noise import perturb, stir
 from .refine import refine
 from .sort import sort_descending
-from .terms import Desk, Items, Packing, Tactics
+from .terms import Desk, Items, Kept, Packing, Tactics
 from .words import barrier, lane, lanes, rule, times
 
 __all__ = ["largest_of", "pack"]
@@ -18,22 +18,31 @@ __all__ = ["largest_of", "pack"]
 
 @rule
 def pack(
-    items: Items, kept: Packing, tactics: Tactics, copies: int, bound: Any, stream: int, disturbed: bool, desk: Desk
+    items: Items,
+    kept: Kept,
+    tactics: Tactics,
+    plainly: bool,
+    copies: int,
+    bound: Any,
+    stream: int,
+    disturbed: bool,
+    desk: Desk,
 ) -> Any:
     """Pack the items from as many starts as the tactics say, keep one start's packing and give its largest load.
 
     The first start that comes near enough to the bound is kept, else the best; ties go to the first.  The first start is
-    undisturbed unless the caller wants it otherwise.  copies limits the replicas of one expert in a pack; 0 is no limit.
+    undisturbed unless the caller wants it otherwise.  Plainly is one start and no swaps.  copies limits the replicas of one
+    expert in a pack; 0 is no limit.
     """
     value = items.loads.dtype.type
     trial = desk.trial
     choice = len(kept.items) > len(kept.pack_loads)
     kept_largest, kept_spread, first_largest = value(np.inf), value(np.inf), value(np.inf)
-    for start in range(tactics.starts if choice else 1):
+    for start in range(tactics.starts if choice and not plainly else 1):
         _pack_once(items, trial, tactics, copies, stir(stream, start), disturbed or start > 0, desk)
         if choice and start == 0 and not disturbed:
             bound = max(bound, _floor(items.loads, desk.order, len(kept.pack_loads)))
-        if choice and tactics.swaps + tactics.pair_swaps > 0:
+        if choice and not plainly and tactics.swaps + tactics.pair_swaps > 0:
             refine(items, trial, tactics, copies, bound, desk.ranking, desk.draft, desk.pairs)
         largest = largest_of(trial.pack_loads)
         spread = largest - _smallest_of(trial.pack_loads)
@@ -110,8 +119,8 @@ def _smallest_of(loads: Any) -> Any:
 
 
 @rule
-def _keep(trial: Packing, kept: Packing) -> None:
-    """Copy the trial packing to the kept one."""
+def _keep(trial: Packing, kept: Kept) -> None:
+    """Keep the trial packing."""
     for item in range(lane(), len(kept.items), lanes()):
         kept.items[item] = trial.items[item]
     for index in range(lane(), len(kept.pack_loads), lanes()):

@@ -1,7 +1,7 @@
 """How does one layer get from its loads to a placement?
 
-Groups go to nodes; inside each node experts are replicated and the replicas go to GPUs.  A restart does all of that anew;
-the one whose heaviest GPU is lightest is delivered.
+Groups go to nodes; inside each node experts are replicated and the replicas go to GPUs.  Each try does all of that anew, and
+leaves its result on a stage; the try whose heaviest GPU is lightest is delivered.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .noise import stir
+from .node import place_node
+from .noise import stream_of
 from .pack import largest_of, pack
-from .replicate import node_bound, replicate
-from .terms import EITHER, FREELY, WHERE_CHEAP, Bench, Desk, Items, Layout, Node, Packing, Stage, Tactics, lay_out, plainly
+from .scratch import lay_out, lay_out_stage, sized
+from .terms import EITHER, Bench, Items, Layout, Stage, Tactics
 from .words import barrier, lane, lanes, rule, times
 
-__all__ = ["Placement", "plan_layers", "sized"]
+__all__ = ["Placement", "assign_groups", "deliver_best", "first_try", "plan_layers"]
 
 
 class Placement(NamedTuple):
@@ -41,61 +42,111 @@ def plan_layers(
     integers: Any,
     placement: Placement,
 ) -> None:
-    """Plan the layers first, first + step, ... of weight (layers, num_logical); ties between restarts go to the first."""
-    bench, _, _ = lay_out(values, integers, layout)
-    groups, groups_desk = sized(bench, layout.num_groups, layout.num_nodes)
-    kept, desk = sized(bench, len(bench.node.slot_loads), layout.num_gpus // layout.num_nodes)
-    groups_matter = layout.num_groups > layout.num_nodes
-    first_try = -1 if groups_matter and tactics.groups == EITHER else 0
+    """Plan the layers first, first + step, ... of weight (layers, num_logical); ties between tries go to the first."""
+    stage, values_left, integers_left = lay_out_stage(values, integers, layout)
+    bench, _, _ = lay_out(values_left, integers_left, layout)
     for layer in range(first, len(weight), step):
         lightest = weight.dtype.type(np.inf)
-        for restart in range(first_try, tactics.restarts):
-            stream = stir(stir(tactics.seed, layer), max(restart, 0))
-            if not _assign_groups(weight, layer, restart, first_try, layout, tactics, stream, groups, groups_desk, bench):
+        for restart in range(first_try(layout, tactics), tactics.restarts):
+            if not _try_layer(weight, layer, restart, layout, tactics, bench, stage):
                 continue
-            for node in range(layout.num_nodes):
-                _load_node(weight, layer, node, bench)
-                _place_node(node, tactics, stir(stream, node + 1), restart > 0, kept, desk, bench)
-            heaviest = largest_of(bench.stage.loads)
-            bound = largest_of(bench.stage.bounds)
-            if heaviest < lightest or restart == first_try:
+            heaviest = largest_of(stage.loads)
+            if heaviest < lightest or restart == first_try(layout, tactics):
                 lightest = heaviest
-                _deliver(layer, layout, bench.stage, heaviest, bound, placement)
-            # No other try can do better by more than the tolerance: the groups leave no choice, or do not matter any more.
-            if heaviest <= times(_mean_of(bench.stage.loads) if groups_matter else bound, tactics.limit):
+                _deliver(layer, layout, stage, placement)
+            if _is_enough(layout, tactics, stage):
                 break
 
 
 @rule
-def sized(bench: Bench, items: int, packs: int) -> tuple[Packing, Desk]:
-    """Cut the packing and the desk to the size of one packing problem."""
-    desk = bench.desk
-    kept = Packing(bench.kept.items[:items], bench.kept.loads[:items], bench.kept.pack_loads[:packs])
-    trial = Packing(desk.trial.items[:items], desk.trial.loads[:items], desk.trial.pack_loads[:packs])
-    cut = Desk(
-        trial,
-        desk.keys[:items],
-        desk.order[:items],
-        desk.spare,
-        desk.fill[:packs],
-        desk.ranking[:packs],
-        desk.bracket,
-        desk.draft,
-        desk.pairs,
-    )
-    return kept, cut
+def deliver_best(
+    layer: int, layout: Layout, tactics: Tactics, stage_values: Any, stage_integers: Any, placement: Placement
+) -> None:
+    """Deliver what plan_layers would, where each try of the layer stands on a stage of its own (tries, ...)."""
+    best = 0
+    lightest = stage_values.dtype.type(np.inf)
+    for attempt in range(len(stage_values)):
+        stage, _, _ = lay_out_stage(stage_values[attempt], stage_integers[attempt], layout)
+        heaviest = largest_of(stage.loads)
+        if heaviest < lightest:
+            lightest = heaviest
+            best = attempt
+        if _is_enough(layout, tactics, stage):
+            break
+    stage, _, _ = lay_out_stage(stage_values[best], stage_integers[best], layout)
+    _deliver(layer, layout, stage, placement)
 
 
 @rule
-def _limits(node: Node, num_gpus: int, tactics: Tactics) -> tuple[int, int, int]:
-    """Give the replicas that an expert may have on one GPU (0: any number), and in all: kept apart, and packed freely."""
-    num_experts, num_slots = len(node.loads), len(node.slot_loads)
-    most = min(num_slots, tactics.max_replicas) if tactics.max_replicas > 0 else num_slots
-    if tactics.apart == FREELY:
-        return 0, most, most
-    # A GPU with more slots than the node has experts cannot hold each expert only once.
-    copies = (num_slots // num_gpus + num_experts - 1) // num_experts
-    return copies, min(most, num_gpus * copies), most
+def first_try(layout: Layout, tactics: Tactics) -> int:
+    """Give the number of the first try: 0, the first restart, or -1, where groups are assigned without swaps."""
+    return -1 if tactics.groups == EITHER and layout.num_groups > layout.num_nodes else 0
+
+
+@rule
+def _try_layer(weight: Any, layer: int, restart: int, layout: Layout, tactics: Tactics, bench: Bench, stage: Stage) -> bool:
+    """Plan a layer once and stage the result; tell whether there was anything to plan that is not on the stage already."""
+    if not assign_groups(weight, layer, restart, layout, tactics, bench, stage):
+        return False
+    for node in range(layout.num_nodes):
+        place_node(weight, layer, restart, node, layout, tactics, bench, stage)
+    return True
+
+
+@rule
+def _is_enough(layout: Layout, tactics: Tactics, stage: Stage) -> bool:
+    """Tell whether no other try can do better by more than the tolerance.
+
+    The staged one is so near to the bound that either holds for every try, because groups leave no choice, or would even if
+    there were no groups.
+    """
+    bound = _mean_of(stage.loads) if layout.num_groups > layout.num_nodes else largest_of(stage.bounds)
+    return largest_of(stage.loads) <= times(bound, tactics.limit)
+
+
+@rule
+def _deliver(layer: int, layout: Layout, stage: Stage, placement: Placement) -> None:
+    """Write the staged layer to the placement, with the layer's own experts."""
+    value = stage.loads.dtype.type
+    num_slots = layout.num_replicas // layout.num_nodes
+    num_experts = layout.num_logical // layout.num_nodes
+    for node in range(layout.num_nodes):
+        for slot in range(node * num_slots + lane(), (node + 1) * num_slots, lanes()):
+            placement.phy2log[layer, slot] = stage.order[node * num_experts + stage.experts[slot]]
+            placement.phyrank[layer, slot] = stage.ranks[slot]
+    for place in range(lane(), layout.num_logical, lanes()):
+        placement.logcnt[layer, stage.order[place]] = stage.counts[place]
+    for gpu in range(lane(), layout.num_gpus, lanes()):
+        placement.gpu_loads[layer, gpu] = stage.loads[gpu]
+    heaviest = largest_of(stage.loads)
+    # Sums round: the bound must not exceed what was reached, nor the mean the maximum.
+    placement.bounds[layer] = min(largest_of(stage.bounds), heaviest)
+    placement.balancedness[layer] = min(_mean_of(stage.loads) / heaviest, value(1)) if heaviest > 0 else value(1)
+    barrier()
+
+
+@rule
+def assign_groups(weight: Any, layer: int, restart: int, layout: Layout, tactics: Tactics, bench: Bench, stage: Stage) -> bool:
+    """Assign groups to nodes and stage the experts node by node; tell whether the first restart differs from try -1."""
+    stream = stream_of(tactics.seed, layer, restart, 0)
+    groups, desk = sized(bench, layout.num_groups, layout.num_nodes)
+    if layout.num_groups > layout.num_nodes:
+        bound = _load_groups(weight, layer, layout, bench.group_loads)
+        # Groups may lie together as they like: whose they are does not matter.
+        items = Items(bench.group_loads, bench.node.slot_experts, bench.node.counts)
+        pack(items, groups, tactics, restart < 0, 0, bound, stream, restart > 0, desk)
+    group_size = layout.num_logical // layout.num_groups
+    anew = restart != 0 or first_try(layout, tactics) == 0
+    for place in range(layout.num_groups):
+        group = groups.items[place] if layout.num_groups > layout.num_nodes else place
+        anew |= stage.order[place * group_size] != group * group_size
+    barrier()
+    for place in range(lane(), layout.num_groups, lanes()):
+        group = groups.items[place] if layout.num_groups > layout.num_nodes else place
+        for index in range(group_size):
+            stage.order[place * group_size + index] = group * group_size + index
+    barrier()
+    return anew
 
 
 @rule
@@ -113,113 +164,6 @@ def _load_groups(weight: Any, layer: int, layout: Layout, loads: Any) -> Any:
     for group in range(layout.num_groups):
         total += loads[group]
     return max(total / value(layout.num_nodes), largest_of(loads))
-
-
-@rule
-def _assign_groups(
-    weight: Any,
-    layer: int,
-    restart: int,
-    first_try: int,
-    layout: Layout,
-    tactics: Tactics,
-    stream: int,
-    groups: Packing,
-    desk: Desk,
-    bench: Bench,
-) -> bool:
-    """Assign groups to nodes and list the layer's experts node by node; tell whether that was not so before.
-
-    The try before the first restart assigns groups without swaps.
-    """
-    if layout.num_groups > layout.num_nodes:
-        bound = _load_groups(weight, layer, layout, bench.group_loads)
-        # Groups may lie together as they like: whose they are does not matter.
-        items = Items(bench.group_loads, bench.node.slot_experts, bench.node.counts)
-        group_tactics = plainly(tactics) if restart < 0 else tactics
-        pack(items, groups, group_tactics, 0, bound, stir(stream, 0), restart > 0, desk)
-    group_size = layout.num_logical // layout.num_groups
-    anew = restart != 0 or first_try == 0
-    for place in range(layout.num_groups):
-        group = groups.items[place] if layout.num_groups > layout.num_nodes else place
-        anew |= bench.stage.order[place * group_size] != group * group_size
-    barrier()
-    for place in range(lane(), layout.num_groups, lanes()):
-        group = groups.items[place] if layout.num_groups > layout.num_nodes else place
-        for index in range(group_size):
-            bench.stage.order[place * group_size + index] = group * group_size + index
-    barrier()
-    return anew
-
-
-@rule
-def _load_node(weight: Any, layer: int, index: int, bench: Bench) -> None:
-    """Fetch the loads of a node's experts; abs makes -0.0 sort as what it is."""
-    loads = bench.node.loads
-    for expert in range(lane(), len(loads), lanes()):
-        loads[expert] = abs(weight[layer, bench.stage.order[index * len(loads) + expert]])
-    barrier()
-
-
-@rule
-def _place_node(node: int, tactics: Tactics, stream: int, disturbed: bool, kept: Packing, desk: Desk, bench: Bench) -> None:
-    """Replicate a node's experts, pack the replicas onto its GPUs and stage the result.
-
-    Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
-    together if the tactics allow it.
-    """
-    num_gpus = len(kept.pack_loads)
-    items = Items(bench.node.slot_loads, bench.node.slot_experts, bench.node.counts)
-    copies, most_apart, most = _limits(bench.node, num_gpus, tactics)
-    replicate(bench.node, most_apart, desk.bracket)
-    bound = node_bound(bench.node, num_gpus)
-    largest = pack(items, kept, tactics, copies, bound, stream, disturbed, desk)
-    _stage_node(node, bench, kept, bound)
-    choice = len(desk.order) > num_gpus
-    if choice and tactics.apart == WHERE_CHEAP and largest > times(bound, tactics.limit):
-        replicate(bench.node, most, desk.bracket)
-        freely = pack(items, kept, plainly(tactics), 0, bound, stream, False, desk)
-        if largest > times(freely, tactics.limit):
-            pack(items, kept, tactics, 0, bound, stream, disturbed, desk)
-            _stage_node(node, bench, kept, bound)
-
-
-@rule
-def _stage_node(index: int, bench: Bench, kept: Packing, bound: Any) -> None:
-    """Write a node's replicas, in the order of the kept packing, into the staged layer."""
-    node, stage = bench.node, bench.stage
-    num_experts, num_slots, num_gpus = len(node.loads), len(node.slot_loads), len(kept.pack_loads)
-    for slot in range(lane(), num_slots, lanes()):
-        item = kept.items[slot]
-        stage.experts[index * num_slots + slot] = node.slot_experts[item]
-        stage.ranks[index * num_slots + slot] = node.slot_ranks[item]
-    for expert in range(lane(), num_experts, lanes()):
-        stage.counts[index * num_experts + expert] = node.counts[expert]
-    for gpu in range(lane(), num_gpus, lanes()):
-        stage.loads[index * num_gpus + gpu] = kept.pack_loads[gpu]
-    stage.bounds[index] = bound
-    barrier()
-
-
-@rule
-def _deliver(layer: int, layout: Layout, stage: Stage, heaviest: Any, bound: Any, placement: Placement) -> None:
-    """Write the staged layer to the placement, with the layer's own experts."""
-    value = stage.loads.dtype.type
-    num_slots = layout.num_replicas // layout.num_nodes
-    num_experts = layout.num_logical // layout.num_nodes
-    for node in range(layout.num_nodes):
-        for slot in range(node * num_slots + lane(), (node + 1) * num_slots, lanes()):
-            placement.phy2log[layer, slot] = stage.order[node * num_experts + stage.experts[slot]]
-            placement.phyrank[layer, slot] = stage.ranks[slot]
-    for place in range(lane(), layout.num_logical, lanes()):
-        placement.logcnt[layer, stage.order[place]] = stage.counts[place]
-    for gpu in range(lane(), layout.num_gpus, lanes()):
-        placement.gpu_loads[layer, gpu] = stage.loads[gpu]
-    mean = _mean_of(stage.loads)
-    # Sums round: the bound must not exceed what was reached, nor the mean the maximum.
-    placement.bounds[layer] = min(bound, heaviest)
-    placement.balancedness[layer] = min(mean / heaviest, value(1)) if heaviest > 0 else value(1)
-    barrier()
 
 
 @rule

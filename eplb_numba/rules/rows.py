@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from .noise import stir
 from .pack import largest_of, pack
-from .place import sized
 from .replicate import replicate
-from .terms import Items, Layout, Tactics, lay_out
+from .scratch import lay_out, sized
+from .terms import Items, Layout, Tactics
 from .words import barrier, lane, lanes, rule
 
 __all__ = ["Packs", "Replicas", "pack_rows", "replicate_rows"]
@@ -48,7 +48,7 @@ def pack_rows(
         for item in range(len(loads)):
             total += loads[item]
         bound = max(total / value(layout.num_gpus), largest_of(loads))
-        pack(items, kept, tactics, 0, bound, stir(tactics.seed, row), False, desk)
+        pack(items, kept, tactics, False, 0, bound, stir(tactics.seed, row), False, desk)
         for position in range(lane(), len(loads), lanes()):
             packs.pack_index[row, kept.items[position]] = position // slots
             packs.rank_in_pack[row, kept.items[position]] = position % slots

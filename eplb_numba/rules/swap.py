@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from .greedy import copies_among
 from .terms import Items, Packing, Pairs
 from .words import barrier, best_lane, lane, lanes, rule
 
@@ -45,7 +44,7 @@ def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int
             delta = load - loads[light * slots + coming]
             if delta < gain or (delta == gain and not found_here):
                 break
-            if copies == 0 or _may_swap(items, packing, heavy, light, slots, leaving, coming, copies):
+            if copies == 0 or _may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
                 gain = delta
                 choice = leaving * slots + coming
                 found_here = True
@@ -53,7 +52,7 @@ def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int
             rest = gap - (load - loads[light * slots + coming])
             if rest <= gain:
                 break
-            if copies == 0 or _may_swap(items, packing, heavy, light, slots, leaving, coming, copies):
+            if copies == 0 or _may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
                 gain = rest
                 choice = leaving * slots + coming
                 break
@@ -147,44 +146,56 @@ def _first_leaving(
             delta = loads[heavy * slots + leaving] + loads[heavy * slots + leaving_too] - back
             if min(delta, gap - delta) == most:
                 number = (leaving * slots + leaving_too) * slots * slots + coming_pair
-                if copies == 0 or _may_swap_pairs(items, packing, heavy, light, slots, number, copies):
+                if copies == 0 or _may_swap(
+                    items,
+                    packing,
+                    heavy,
+                    light,
+                    slots,
+                    leaving,
+                    leaving_too,
+                    coming_pair // slots,
+                    coming_pair % slots,
+                    copies,
+                ):
                     return number
     return -1
 
 
 @rule
 def _may_swap(
-    items: Items, packing: Packing, heavy: int, light: int, slots: int, leaving: int, coming: int, copies: int
+    items: Items,
+    packing: Packing,
+    heavy: int,
+    light: int,
+    slots: int,
+    leaving: int,
+    leaving_too: int,
+    coming: int,
+    coming_too: int,
+    copies: int,
 ) -> bool:
-    """Tell whether a swap of one item for one leaves at most copies replicas of an expert in both packs."""
-    leaves = np.int64(items.experts[packing.items[heavy * slots + leaving]])
-    comes = np.int64(items.experts[packing.items[light * slots + coming]])
-    if items.counts[leaves] > copies and copies_among(items, leaves, packing, light * slots, (light + 1) * slots) >= copies:
-        return False
-    return items.counts[comes] <= copies or copies_among(items, comes, packing, heavy * slots, (heavy + 1) * slots) < copies
+    """Tell whether a swap of two items for two, or of one for one named twice, leaves at most copies replicas of an expert."""
+    return _has_room(
+        items, packing, light * slots, slots, coming, coming_too, heavy * slots + leaving, heavy * slots + leaving_too, copies
+    ) and _has_room(
+        items, packing, heavy * slots, slots, leaving, leaving_too, light * slots + coming, light * slots + coming_too, copies
+    )
 
 
 @rule
-def _may_swap_pairs(items: Items, packing: Packing, heavy: int, light: int, slots: int, number: int, copies: int) -> bool:
-    """Tell the same of a swap of two items for two."""
-    leaves = np.int64(items.experts[packing.items[heavy * slots + number // (slots * slots * slots)]])
-    leaves_too = np.int64(items.experts[packing.items[heavy * slots + number // (slots * slots) % slots]])
-    comes = np.int64(items.experts[packing.items[light * slots + number // slots % slots]])
-    comes_too = np.int64(items.experts[packing.items[light * slots + number % slots]])
-    for newcomer in (leaves, leaves_too):
-        held = copies_among(items, newcomer, packing, light * slots, (light + 1) * slots)
-        held += _times(newcomer, leaves, leaves_too) - _times(newcomer, comes, comes_too)
-        if held > copies:
-            return False
-    for newcomer in (comes, comes_too):
-        held = copies_among(items, newcomer, packing, heavy * slots, (heavy + 1) * slots)
-        held += _times(newcomer, comes, comes_too) - _times(newcomer, leaves, leaves_too)
-        if held > copies:
-            return False
-    return True
-
-
-@rule
-def _times(expert: int, one: int, other: int) -> int:
-    """Tell how many of two experts are the given one."""
-    return int(expert == one) + int(expert == other)
+def _has_room(
+    items: Items, packing: Packing, first: int, slots: int, out: int, out_too: int, place: int, place_too: int, copies: int
+) -> bool:
+    """Tell whether the pack whose slots start at first may take the items in two places instead of two of its own."""
+    one = items.experts[packing.items[place]]
+    other = items.experts[packing.items[place_too]]
+    if items.counts[one] <= copies and items.counts[other] <= copies:
+        return True
+    held = held_too = np.int32(1) + np.int32(place != place_too and one == other)
+    for slot in range(slots):
+        if slot != out and slot != out_too:
+            expert = items.experts[packing.items[first + slot]]
+            held += np.int32(expert == one)
+            held_too += np.int32(expert == other)
+    return held <= copies and held_too <= copies

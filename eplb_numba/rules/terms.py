@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .bracket import Bracket, bracket_size
+from .bracket import Bracket
 from .noise import STEPS, WORD, stir
-from .sort import DIGITS
-from .words import rule
 
 if TYPE_CHECKING:
     from ..policy import Policy
@@ -23,7 +21,6 @@ LIGHTEST, FIRST, BEST = 0, 1, 2  # which lighter packs a heavy one may swap with
 AFTER, STUCK, TOGETHER = 0, 1, 2  # when two items may be swapped for two
 PACKED, EITHER = 0, 1  # whether groups are also assigned without swaps
 FREELY, WHERE_CHEAP, ALWAYS = 0, 1, 2  # how strictly replicas of one expert are kept apart
-MOST_PAIR_SLOTS = 64  # slots of the largest packs between which two items may go for two
 
 
 class Layout(NamedTuple):
@@ -75,6 +72,13 @@ class Packing(NamedTuple):
     pack_loads: Any  # (packs)
 
 
+class Kept(NamedTuple):
+    """The best packing so far."""
+
+    items: Any  # (packs * slots)
+    pack_loads: Any  # (packs)
+
+
 class Draft(NamedTuple):
     """Two packs as they were before a swap."""
 
@@ -115,7 +119,7 @@ class Node(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A whole layer as one restart leaves it."""
+    """A whole layer as one try leaves it."""
 
     order: Any  # (experts) the layer's experts, node by node
     experts: Any  # (slots) the expert in each slot, counted within the node
@@ -126,13 +130,12 @@ class Stage(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """All the scratch of one layer."""
+    """What one try at a layer is worked out on."""
 
     node: Node
     group_loads: Any  # (groups)
-    kept: Packing
+    kept: Kept
     desk: Desk
-    stage: Stage
 
 
 def layout_of(topology: Topology) -> Layout:
@@ -170,100 +173,3 @@ def tactics_of(policy: Policy, seed: int, dtype: np.dtype[Any]) -> Tactics:
         least_gain=dtype.type(policy.least_gain),
         seed=stir(stir(0, seed & WORD), seed >> 32),
     )
-
-
-@rule
-def plainly(tactics: Tactics) -> Tactics:
-    """Give the tactics of one greedy start without swaps."""
-    return Tactics(
-        1,
-        1,
-        0,
-        0,
-        1,
-        LIGHTEST,
-        0,
-        AFTER,
-        0,
-        LIGHTEST,
-        0,
-        0,
-        PACKED,
-        FREELY,
-        tactics.max_replicas,
-        tactics.limit,
-        tactics.least_gain,
-        tactics.seed,
-    )
-
-
-@lru_cache(maxsize=64)
-def bench_size(layout: Layout) -> tuple[int, int]:
-    """Give the number of values and of integers that lay_out takes, by laying out on an endless table."""
-    endless = 2**60
-    table = np.broadcast_to(np.int32(0), endless)
-    _, values_left, integers_left = lay_out(table, table, layout)
-    return endless - len(values_left), endless - len(integers_left)
-
-
-@rule
-def lay_out(values: Any, integers: Any, layout: Layout) -> tuple[Bench, Any, Any]:
-    """Cut one worker's scratch into the arrays of a Bench; give it and what is left."""
-    experts = layout.num_logical // layout.num_nodes
-    slots = layout.num_replicas // layout.num_nodes
-    # The same desk serves both stages of packing: groups onto nodes, replicas onto the GPUs of a node.
-    items = max(slots, layout.num_groups)
-    packs = max(layout.num_gpus // layout.num_nodes, layout.num_nodes)
-    pack_slots = max(layout.num_replicas // layout.num_gpus, layout.num_groups // layout.num_nodes)
-    leaves = 2 * bracket_size(max(experts, packs))
-
-    expert_loads, values = _take(values, experts)
-    counts, integers = _take(integers, experts)
-    slot_experts, integers = _take(integers, slots)
-    slot_ranks, integers = _take(integers, slots)
-    slot_loads, values = _take(values, slots)
-    node = Node(expert_loads, counts, slot_experts, slot_ranks, slot_loads)
-
-    group_loads, values = _take(values, layout.num_groups)
-    kept, values, integers = _take_packing(values, integers, items, packs)
-
-    trial, values, integers = _take_packing(values, integers, items, packs)
-    keys, values = _take(values, items)
-    order, integers = _take(integers, items)
-    spare, integers = _take(integers, items + DIGITS)
-    fill, integers = _take(integers, packs)
-    ranking, integers = _take(integers, packs)
-    matches, values = _take(values, leaves)
-    winners, integers = _take(integers, leaves)
-    draft_items, integers = _take(integers, 2 * pack_slots)
-    draft_loads, values = _take(values, 2 * pack_slots)
-    lowers, integers = _take(integers, 1)
-    draft = Draft(draft_items, draft_loads, lowers)
-    num_pairs = min(pack_slots, MOST_PAIR_SLOTS) * (min(pack_slots, MOST_PAIR_SLOTS) - 1) // 2
-    pair_sums, values = _take(values, num_pairs)
-    pair_gains, values = _take(values, num_pairs)
-    pairs = Pairs(pair_sums, pair_gains)
-    desk = Desk(trial, keys, order, spare, fill, ranking, Bracket(matches, winners), draft, pairs)
-
-    all_experts, integers = _take(integers, layout.num_logical)
-    staged_experts, integers = _take(integers, layout.num_replicas)
-    ranks, integers = _take(integers, layout.num_replicas)
-    staged_counts, integers = _take(integers, layout.num_logical)
-    gpu_loads, values = _take(values, layout.num_gpus)
-    bounds, values = _take(values, layout.num_nodes)
-    stage = Stage(all_experts, staged_experts, ranks, staged_counts, gpu_loads, bounds)
-    return Bench(node, group_loads, kept, desk, stage), values, integers
-
-
-@rule
-def _take(scratch: Any, size: int) -> tuple[Any, Any]:
-    """Cut size elements off the front; give them and the rest."""
-    return scratch[:size], scratch[size:]
-
-
-@rule
-def _take_packing(values: Any, integers: Any, items: int, packs: int) -> tuple[Packing, Any, Any]:
-    placed, integers = _take(integers, items)
-    loads, values = _take(values, items)
-    pack_loads, values = _take(values, packs)
-    return Packing(placed, loads, pack_loads), values, integers

@@ -35,11 +35,18 @@ def barrier() -> None:
 
 
 def best_lane(gain: Any, choice: int) -> tuple[Any, int]:
-    """Hand every lane the largest gain of all lanes; equal gains go to the lowest choice."""
-    return gain, choice
+    """Hand every lane the largest gain of all lanes; equal gains go to the lowest choice.  Ends with a barrier."""
+    thread: Any = threading.current_thread()
+    if not hasattr(thread, "syncthreads"):
+        return gain, choice
+    offers = vars(thread._manager).setdefault("offers", {})  # what the lanes of a simulated block share
+    offers[lane()] = (-gain, choice)
+    barrier()
+    least, choice = min(offers.values())
+    barrier()
+    return -least, choice
 
 
-@rule
 def times(left: Any, right: Any) -> Any:
     """Multiply so that no compiler may fuse the product into a following sum."""
     return left * right
@@ -60,6 +67,11 @@ def _barrier_on_cpu() -> Any:
     return lambda: None
 
 
+@overload(times, target="cpu")
+def _times_on_cpu(left, right):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+    return lambda left, right: left * right
+
+
 @overload(best_lane, target="cpu")
-def _best_lane_on_cpu(gain, choice):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+def _best_lane_on_cpu(gain, choice):  # type: ignore[no-untyped-def]
     return lambda gain, choice: (gain, choice)

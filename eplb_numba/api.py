@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .arrays import receive
-from .loads import planned_loads
+from .backend import Backend, find_backend
+from .loads import planned_dtype
 from .planner import plan_experts
 from .policy import Policy, check_seed, find_policy
 from .topology import Topology, integer
@@ -25,6 +24,7 @@ def rebalance_experts(
     policy: Policy | str = "balanced",
     seed: int = 0,
     log2phy_width: int | None = None,
+    backend: Backend | None = None,
 ) -> tuple[Any, Any, Any]:
     """Decide how often to replicate each expert and on which GPU to put each replica.
 
@@ -32,7 +32,8 @@ def rebalance_experts(
     ----------
     weight : array, (layers, experts) or (steps, layers, experts)
         The observed load of each expert: a NumPy array, a torch tensor, or any array that exports DLPack.  float64 is
-        planned in float64, everything else in float32.  Steps are summed.
+        planned in float64, everything else in float32.  Steps are summed.  On a GPU, where the host does not see them, a
+        layer that holds anything but loads is planned as if it had none, and its balancedness is NaN.
     num_replicas : int
         Slots per layer, a multiple of ``num_gpus`` and at least the number of experts.
     num_groups : int or None
@@ -47,7 +48,10 @@ def rebalance_experts(
     seed : int
         What the noise of further starts depends on: the same seed gives the same answer everywhere.
     log2phy_width : int, optional
-        Fixes the width of ``log2phy``; it must hold the most replicas that an expert can get.
+        Fixes the width of ``log2phy``; it must hold the most replicas that an expert can get.  On a GPU the host need not wait
+        for the largest replica count then.
+    backend : {"cpu", "cuda"}, optional
+        Who plans, wherever the weight lies; by default the device that it lies on.
 
     Returns
     -------
@@ -73,12 +77,22 @@ def rebalance_experts(
     array([[2, 2, 1, 1]])
     """
     plan = plan_experts(
-        weight, num_replicas, num_groups, num_nodes, num_gpus, policy=policy, seed=seed, log2phy_width=log2phy_width
+        weight,
+        num_replicas,
+        num_groups,
+        num_nodes,
+        num_gpus,
+        policy=policy,
+        seed=seed,
+        log2phy_width=log2phy_width,
+        backend=backend,
     )
     return plan.phy2log, plan.log2phy, plan.logcnt
 
 
-def balanced_packing(weight: Any, num_packs: int, *, policy: Policy | str = "balanced", seed: int = 0) -> tuple[Any, Any]:
+def balanced_packing(
+    weight: Any, num_packs: int, *, policy: Policy | str = "balanced", seed: int = 0, backend: Backend | None = None
+) -> tuple[Any, Any]:
     """Pack items onto packs of equal size so that the heaviest pack is as light as possible.
 
     Parameters
@@ -89,6 +103,8 @@ def balanced_packing(weight: Any, num_packs: int, *, policy: Policy | str = "bal
         Packs; the number of items must be a multiple of it.
     policy, seed
         As for `rebalance_experts`; of the policy, its starts and swaps count here.
+    backend
+        As for `rebalance_experts`.
 
     Returns
     -------
@@ -109,23 +125,19 @@ def balanced_packing(weight: Any, num_packs: int, *, policy: Policy | str = "bal
     >>> pack_index
     array([[0, 1, 1, 0]])
     """
-    from . import cpu
-    from .rules.rows import Packs
     from .rules.terms import layout_of, tactics_of
 
     guest = receive("weight", weight, (2,), "(rows, items)")
-    loads = planned_loads(guest.view)
-    num_rows, num_items = loads.shape
+    num_items = guest.shape[1]
     if integer("num_packs", num_packs) < 1 or num_items % num_packs:
         raise ValueError(f"num_packs must divide the number of items ({num_items}), got {num_packs}")
     layout = layout_of(Topology(num_items, num_items, 1, 1, num_packs))
-    tactics = tactics_of(find_policy(policy), check_seed(seed), loads.dtype)
-    packs = Packs(np.empty((num_rows, num_items), np.int64), np.empty((num_rows, num_items), np.int64))
-    cpu.pack(loads, layout, tactics, cpu.Scratch(layout, num_rows, loads.dtype), packs)
-    return guest.hand_back(packs.pack_index), guest.hand_back(packs.rank_in_pack)
+    tactics = tactics_of(find_policy(policy), check_seed(seed), planned_dtype(guest))
+    packs = find_backend(backend, guest).pack(guest, layout, tactics)
+    return packs.pack_index, packs.rank_in_pack
 
 
-def replicate_experts(weight: Any, num_phy: int) -> tuple[Any, Any, Any]:
+def replicate_experts(weight: Any, num_phy: int, *, backend: Backend | None = None) -> tuple[Any, Any, Any]:
     """Give each expert one slot, and every further slot to the expert with the largest load per replica.
 
     Parameters
@@ -134,6 +146,8 @@ def replicate_experts(weight: Any, num_phy: int) -> tuple[Any, Any, Any]:
         The load of each expert; each row is a problem of its own.
     num_phy : int
         Slots; at least the number of experts.
+    backend
+        As for `rebalance_experts`.
 
     Returns
     -------
@@ -156,21 +170,13 @@ def replicate_experts(weight: Any, num_phy: int) -> tuple[Any, Any, Any]:
     >>> phy2log, rank
     (array([[0, 1, 2, 0, 0]]), array([[0, 0, 0, 1, 2]]))
     """
-    from . import cpu
-    from .rules.rows import Replicas
     from .rules.terms import layout_of, tactics_of
 
     guest = receive("weight", weight, (2,), "(rows, experts)")
-    loads = planned_loads(guest.view)
-    num_rows, num_experts = loads.shape
+    num_experts = guest.shape[1]
     if integer("num_phy", num_phy) < num_experts:
         raise ValueError(f"num_phy ({num_phy}) must be at least the number of experts ({num_experts})")
     layout = layout_of(Topology(num_experts, num_phy, 1, 1, 1))
-    tactics = tactics_of(find_policy("deepseek"), 0, loads.dtype)
-    replicas = Replicas(
-        np.empty((num_rows, num_phy), np.int64),
-        np.empty((num_rows, num_phy), np.int64),
-        np.empty((num_rows, num_experts), np.int64),
-    )
-    cpu.replicate(loads, layout, tactics, cpu.Scratch(layout, num_rows, loads.dtype), replicas)
-    return guest.hand_back(replicas.phy2log), guest.hand_back(replicas.rank), guest.hand_back(replicas.logcnt)
+    tactics = tactics_of(find_policy("deepseek"), 0, planned_dtype(guest))
+    replicas = find_backend(backend, guest).replicate(guest, layout, tactics)
+    return replicas.phy2log, replicas.rank, replicas.logcnt

@@ -1,79 +1,141 @@
-"""How does an array come in from any library, and how do results go back to it?"""
+"""How does an array come in from any library and any device, and how do results go back there?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from functools import cached_property
 from typing import Any
 
 import array_api_compat
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Guest", "receive"]
 
-CPU, PINNED = 1, 3  # DLPack's numbers for memory that a CPU may read
+# DLPack's numbers for memory that a CPU may read, and that a CUDA GPU may.
+ON_CPU = {1: "CPU", 3: "pinned CPU"}
+ON_GPU = {2: "CUDA", 13: "managed CUDA"}
 
 
 class Guest:
-    """An array of the caller's, seen as a NumPy array, and the way back to the caller's library.
+    """An array of the caller's, seen as this package needs it, and the way back to the caller's library and device.
 
     Parameters
     ----------
     name : str
         What the caller calls the array, for error messages.
     array : array
-        A NumPy array, or an array of any library that exports DLPack from a CPU.
+        A NumPy array, or an array of any library that exports DLPack from a CPU or a CUDA GPU.
 
     Attributes
     ----------
-    view : numpy.ndarray
-        The same memory, not copied unless NumPy has no such type (bfloat16).
+    gpu : int or None
+        The number of the GPU that the array lies on.
+    shape : tuple of int
     """
 
     def __init__(self, name: str, array: Any) -> None:
-        self._from_dlpack: Callable[[Any], Any] | None = None
+        self._name = name
+        self._array = array
+        self._library: Any = None
+        self.gpu: int | None = None
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError(f"{name} must not be masked: the loads under the mask would be lost")
-        if isinstance(array, np.ndarray):
-            self.view = np.asarray(array)
-            return
+        if not isinstance(array, np.ndarray):
+            self._recognise()
+        self.shape = tuple(int(size) for size in (self.view if self.gpu is None else self._array).shape)
+
+    def _recognise(self) -> None:
+        name, array = self._name, self._array
         if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
             raise TypeError(f"{name} must be a NumPy array or export DLPack, got {type(array).__name__}")
         try:
-            device, _ = array.__dlpack_device__()
+            device, index = (int(number) for number in array.__dlpack_device__())
         except (BufferError, RuntimeError, ValueError) as error:
-            raise TypeError(f"{name} must be on a device that DLPack knows, got {describe(array)}: {error}") from error
-        if int(device) not in (CPU, PINNED):
-            raise TypeError(f"{name} must be on a CPU (DLPack device type {CPU}), got DLPack device type {int(device)}")
-        self.view = self._enter(name, array)
-
-    def _enter(self, name: str, array: Any) -> np.ndarray[Any, Any]:
+            raise TypeError(f"{name} must be on a device that DLPack knows, got {_describe(array)}: {error}") from error
+        if device not in ON_CPU | ON_GPU:
+            raise TypeError(f"{name} must be on a CPU or a CUDA GPU (DLPack device types 1 and 2), got type {device}")
         if getattr(array, "requires_grad", False):
-            array = array.detach()
+            self._array = array = array.detach()
         if array_api_compat.is_array_api_obj(array):
-            library = array_api_compat.array_namespace(array)
-            self._from_dlpack = library.from_dlpack
-            if str(array.dtype).endswith("bfloat16"):  # NumPy has no such type
-                array = library.astype(array, library.float32)
-        try:
-            return np.from_dlpack(array)
-        except (BufferError, RuntimeError, TypeError) as error:
-            raise TypeError(f"{name} must be an array that NumPy can view, got {describe(array)}: {error}") from error
+            self._library = array_api_compat.array_namespace(array)
+            # NumPy has no bfloat16, and on a GPU there is no need for kernels of halves.
+            if str(array.dtype).endswith("bfloat16" if device in ON_CPU else "float16"):
+                self._array = self._library.astype(array, self._library.float32)
+        if device in ON_GPU:
+            if self._library is None:
+                raise TypeError(f"{name} on a GPU must be an array of torch or CuPy, got {type(array).__name__}")
+            self.gpu = index
 
-    def hand_back(self, result: np.ndarray[Any, Any]) -> Any:
+    @cached_property
+    def view(self) -> NDArray[Any]:
+        """The array as NumPy sees it: the same memory, unless that is on a GPU or NumPy has no such type (bfloat16)."""
+        array = self._array
+        if isinstance(array, np.ndarray):
+            return np.asarray(array)
+        try:
+            return np.from_dlpack(array if self.gpu is None else array_api_compat.to_device(array, "cpu"))
+        except (BufferError, RuntimeError, TypeError) as error:
+            raise TypeError(f"{self._name} must be an array that NumPy can view, got {_describe(array)}: {error}") from error
+
+    @property
+    def library(self) -> Any:
+        """The namespace of the caller's library, or None."""
+        return self._library
+
+    @property
+    def on_gpu(self) -> Any:
+        """The array as it lies on its GPU."""
+        return self._array
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements, as NumPy names it."""
+        if self.gpu is None:
+            return self.view.dtype
+        try:
+            return np.dtype(str(self._array.dtype).rpartition(".")[2])
+        except TypeError as error:
+            raise TypeError(f"{self._name} must hold real numbers of at most 64 bits, got {self.description}") from error
+
+    @property
+    def description(self) -> str:
+        """What came, for error messages."""
+        return _describe(self._array)
+
+    @property
+    def stream(self) -> int:
+        """The stream on which the caller's library works now on the array's GPU; 0 is the default stream."""
+        if array_api_compat.is_torch_array(self._array):
+            return int(sys.modules["torch"].cuda.current_stream(self.gpu).cuda_stream)
+        if array_api_compat.is_cupy_array(self._array):
+            return int(sys.modules["cupy"].cuda.get_current_stream(self.gpu).ptr)
+        return 0
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Let the caller's library allocate an array on the array's GPU."""
+        library_type = getattr(self._library, np.dtype(dtype).name)
+        return self._library.empty(shape, dtype=library_type, device=array_api_compat.device(self._array))
+
+    def hand_back(self, result: NDArray[Any]) -> Any:
         """Give a result to the caller's library, which need not copy it; a library that is not known gets NumPy arrays."""
-        return result if self._from_dlpack is None else self._from_dlpack(result)
+        if self._library is None:
+            return result
+        if self.gpu is None:
+            return self._library.from_dlpack(result)
+        return self._library.asarray(result, device=array_api_compat.device(self._array))
 
 
 def receive(name: str, array: Any, num_axes: tuple[int, ...], axes: str) -> Guest:
     """Take an array with one of the given numbers of axes, none of them empty."""
     guest = Guest(name, array)
-    if guest.view.ndim not in num_axes:
-        raise ValueError(f"{name} must have the axes {axes}, got shape {guest.view.shape}")
-    if guest.view.size == 0:
-        raise ValueError(f"{name} must have no empty axis, got shape {guest.view.shape}")
+    if len(guest.shape) not in num_axes:
+        raise ValueError(f"{name} must have the axes {axes}, got shape {guest.shape}")
+    if 0 in guest.shape:
+        raise ValueError(f"{name} must have no empty axis, got shape {guest.shape}")
     return guest
 
 
-def describe(array: Any) -> str:
+def _describe(array: Any) -> str:
     """Name an array's type and its elements' type."""
     return f"{type(array).__name__} of {getattr(array, 'dtype', 'unknown type')}"

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib import resources
-from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
 from numba import njit, prange, typeof, types
 
-from .rules.place import Placement, plan_layers
+from .arrays import Guest
+from .loads import planned_loads, planned_steps
+from .rules.outlast import outlast_layers
+from .rules.place import Placement, list_slots, placement_arrays, plan_layers
 from .rules.rows import Packs, Replicas, pack_rows, replicate_rows
-from .rules.scratch import bench_size, stage_size
-from .rules.terms import Layout, Tactics
+from .rules.scratch import bench_size, outlook_size, stage_size, window_size
+from .rules.terms import Job, Layout, Tables, Tactics
+from .stamp import stamped
 from .threads import threads_at_hand
 
-__all__ = ["Scratch", "pack", "plan", "replicate", "rewrite_log2phy", "write_log2phy"]
+__all__ = ["Workshop", "pack", "plan", "replicate"]
 
 WORTH_SHARING = 2048  # slots; fewer are planned sooner than a second thread has woken up
 WORTH_FILLING = 2**20  # elements; likewise, and below it one compiled function fewer is worth more
-
-
-def _digest_of_rules() -> str:
-    """Give a digest of all that is compiled into the kernels."""
-    rules = resources.files(__package__).joinpath("rules")
-    sources = sorted((file.name, file.read_bytes()) for file in rules.iterdir() if file.name.endswith(".py"))
-    return hashlib.sha256(repr(sources).encode()).hexdigest()
 
 
 def _compiled(function: Any, **options: Any) -> Any:
@@ -38,66 +32,90 @@ def _compiled(function: Any, **options: Any) -> Any:
         return njit(**options)(function)
 
 
-def _kernel(rule: FunctionType) -> Any:
-    """Compile a rule that works on rows into a kernel.
-
-    Numba keeps a kernel on disk under its code and its closure, and does not look at what it calls.  With the digest in the
-    closure, none that was made of other rules is ever run.  The rules allocate nothing, and without its runtime Numba need
-    not count references in each of them.
-    """
-    code = rule.__code__.replace(co_freevars=("rules",))
-    stamped = FunctionType(code, rule.__globals__, rule.__name__, rule.__defaults__, (CellType(_digest_of_rules()),))
-    return _compiled(stamped, _nrt=False)
-
-
-_plan_layers = _kernel(plan_layers)
-_pack_rows = _kernel(pack_rows)
-_replicate_rows = _kernel(replicate_rows)
+# The rules allocate nothing, and without its runtime Numba need not count references in each of them.
+_plan_layers = _compiled(stamped(plan_layers), _nrt=False)
+_outlast_layers = _compiled(stamped(outlast_layers), _nrt=False)
+_pack_rows = _compiled(stamped(pack_rows), _nrt=False)
+_replicate_rows = _compiled(stamped(replicate_rows), _nrt=False)
 
 
 class Scratch:
     """What the workers of one problem write on; it may be used again, but not by two callers at once."""
 
-    def __init__(self, layout: Layout, num_rows: int, value: Any) -> None:
+    def __init__(self, layout: Layout, num_rows: int, value: Any, is_lasting: bool) -> None:
         num_workers = min(threads_at_hand(), num_rows) if num_rows * layout.num_replicas >= WORTH_SHARING else 1
-        num_values, num_integers = (sum(sizes) for sizes in zip(stage_size(layout), bench_size(layout), strict=True))
-        self.values = np.empty((num_workers, num_values), value)
-        self.integers = np.empty((num_workers, num_integers), np.int32)
+        sizes = [*bench_size(layout), *stage_size(layout), window_size(layout), *outlook_size(layout)]
+        if not is_lasting:
+            sizes[4:] = 0, 0, 0
+        kinds = value, np.int32, value, np.int32, value, value, np.int32
+        self.num_workers = num_workers
+        self.tables = Tables(*(np.empty((num_workers, size), kind) for size, kind in zip(sizes, kinds, strict=True)))
 
 
-def plan(weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, placement: Placement) -> None:
-    """Plan all layers of weight (layers, num_logical)."""
-    _run(_plan_layers, weight, layout, tactics, scratch, placement)
-
-
-def pack(weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, packs: Packs) -> None:
-    """Pack the items of all rows of weight (rows, items)."""
-    _run(_pack_rows, weight, layout, tactics, scratch, packs)
-
-
-def replicate(weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, replicas: Replicas) -> None:
-    """Replicate the experts of all rows of weight (rows, experts)."""
-    _run(_replicate_rows, weight, layout, tactics, scratch, replicas)
-
-
-def write_log2phy(placement: Placement, log2phy: Any) -> None:
-    """Write each slot to its expert's row of log2phy (layers, num_logical, width), and -1 to all the rest."""
+def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> tuple[Placement, Any]:
+    """Plan all layers of a weight; give the placement and log2phy, as wide as the largest replica count unless it is fixed."""
+    loads = planned_loads(guest)
+    placement = _empty_placement(len(loads), layout, loads.dtype)
+    steps = planned_steps(guest, tactics.is_lasting)
+    scratch = Scratch(layout, len(loads), loads.dtype, len(steps) > 1)
+    _plan(Job(loads, steps, layout, tactics), scratch, placement)
+    log2phy = np.empty((*loads.shape, width or int(placement.logcnt.max())), np.int64)
     shared = log2phy.size >= WORTH_FILLING and threads_at_hand() > 1
-    (_fill_together if shared else _fill_alone)(placement.phy2log, placement.phyrank, log2phy)
+    (_fill_together if shared else _fill_alone)(placement, log2phy)
+    return _hand_back(guest, placement), guest.hand_back(log2phy)
 
 
-def rewrite_log2phy(placement: Placement, written: Any, log2phy: Any) -> None:
-    """Write as write_log2phy does, where log2phy is padding but for the places noted in written; note the new ones."""
-    _rewrite(placement.phy2log, placement.phyrank, written, log2phy.reshape(len(log2phy), -1), log2phy.shape[2])
+class Workshop:
+    """Plans all layers of weights of one shape and type, again and again in the same memory."""
+
+    def __init__(self, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], width: int) -> None:
+        self._layout, self._tactics = layout, tactics
+        self._scratch = Scratch(layout, num_layers, dtype, bool(tactics.is_lasting))
+        self._placement = _empty_placement(num_layers, layout, dtype)
+        self._log2phy = np.full((num_layers, layout.num_logical, width), -1, np.int64)
+        # Where log2phy is not padding.  A record of its own: the placement is in the caller's hands.
+        self._written = np.zeros((num_layers, layout.num_replicas), np.int64)
+
+    def plan(self, guest: Guest) -> tuple[Placement, Any]:
+        """Plan a weight; give the placement and log2phy."""
+        dtype = self._placement.gpu_loads.dtype
+        loads, steps = planned_loads(guest, dtype), planned_steps(guest, self._tactics.is_lasting, dtype)
+        _plan(Job(loads, steps, self._layout, self._tactics), self._scratch, self._placement)
+        placement, log2phy = self._placement, self._log2phy
+        _rewrite(placement.phy2log, placement.phyrank, self._written, log2phy.reshape(len(log2phy), -1), log2phy.shape[2])
+        return _hand_back(guest, placement), guest.hand_back(log2phy)
 
 
-def _fill(phy2log: Any, phyrank: Any, log2phy: Any) -> None:
-    for layer in prange(len(phy2log)):
-        for expert in range(log2phy.shape[1]):
-            for rank in range(log2phy.shape[2]):
-                log2phy[layer, expert, rank] = -1
-        for slot in range(phy2log.shape[1]):
-            log2phy[layer, phy2log[layer, slot], phyrank[layer, slot]] = slot
+def pack(guest: Guest, layout: Layout, tactics: Tactics) -> Packs:
+    """Pack the items of all rows of a weight."""
+    loads = planned_loads(guest)
+    packs = Packs(np.empty(loads.shape, np.int64), np.empty(loads.shape, np.int64))
+    job = Job(loads, planned_steps(guest, 0), layout, tactics)
+    _run(_pack_rows, job, Scratch(layout, len(loads), loads.dtype, False), packs)
+    return Packs(*map(guest.hand_back, packs))
+
+
+def replicate(guest: Guest, layout: Layout, tactics: Tactics) -> Replicas:
+    """Replicate the experts of all rows of a weight."""
+    loads = planned_loads(guest)
+    slots = (len(loads), layout.num_replicas)
+    replicas = Replicas(np.empty(slots, np.int64), np.empty(slots, np.int64), np.empty(loads.shape, np.int64))
+    job = Job(loads, planned_steps(guest, 0), layout, tactics)
+    _run(_replicate_rows, job, Scratch(layout, len(loads), loads.dtype, False), replicas)
+    return Replicas(*map(guest.hand_back, replicas))
+
+
+def _empty_placement(num_layers: int, layout: Layout, dtype: np.dtype[Any]) -> Placement:
+    return Placement(*(np.empty(shape, kind) for shape, kind in placement_arrays(num_layers, layout, dtype)))
+
+
+def _hand_back(guest: Guest, placement: Placement) -> Placement:
+    return Placement(*map(guest.hand_back, placement))
+
+
+def _fill(placement: Placement, log2phy: Any) -> None:
+    for layer in prange(len(log2phy)):
+        list_slots(np.int64(layer), placement, log2phy)
 
 
 def _rewrite(phy2log: Any, phyrank: Any, written: Any, log2phy: Any, width: int) -> None:
@@ -110,8 +128,8 @@ def _rewrite(phy2log: Any, phyrank: Any, written: Any, log2phy: Any, width: int)
             written[layer, slot] = place
 
 
-_fill_alone = _compiled(_fill)
-_fill_together = _compiled(_fill, parallel=True)
+_fill_alone = _compiled(stamped(_fill))
+_fill_together = _compiled(stamped(_fill), parallel=True)
 _rewrite = _compiled(_rewrite)
 
 
@@ -139,24 +157,40 @@ class _Task(types.WrapperAddressProtocol):
 _tasks: dict[tuple[Any, ...], _Task] = {}
 
 
-def _run(kernel: Any, weight: Any, layout: Layout, tactics: Tactics, scratch: Scratch, results: Any) -> None:
-    """Run a kernel over the rows of weight, interleaved among as many workers as the scratch is for."""
-    num_workers = len(scratch.values)
+def _plan(job: Job, scratch: Scratch, placement: Placement) -> None:
+    """Plan for the sum of the steps and then, where a plan is to last, for each of them."""
+    _run(_plan_layers, job, scratch, placement)
+    if len(job.steps) > 1:
+        _run(_outlast_layers, job, scratch, placement)
+
+
+def _run(kernel: Any, job: Job, scratch: Scratch, results: Any) -> None:
+    """Run a kernel over the rows of a job, interleaved among as many workers as the scratch is for."""
+    tables = Tables(*(table[0] for table in scratch.tables))
     # Asked again, for the scratch may be older than a fork.
-    if num_workers == 1 or threads_at_hand() == 1:
-        kernel(weight, 0, 1, layout, tactics, scratch.values[0], scratch.integers[0], results)
+    if scratch.num_workers == 1 or threads_at_hand() == 1:
+        kernel(job, 0, 1, tables, results)
         return
-    key = (kernel, weight.dtype)
+    key = (kernel, job.weight.dtype)
     if key not in _tasks:
-        arguments = (weight, 0, 1, layout, tactics, scratch.values[0], scratch.integers[0], results)
-        _tasks[key] = _Task(kernel, tuple(typeof(argument) for argument in arguments))
-    _share_out(_tasks[key], weight, layout, tactics, scratch.values, scratch.integers, results)
+        _tasks[key] = _Task(kernel, tuple(typeof(argument) for argument in (job, 0, 1, tables, results)))
+    _share_out(_tasks[key], *job, scratch.tables, results)
 
 
-def _share_out(task: Any, weight: Any, layout: Layout, tactics: Tactics, values: Any, integers: Any, results: Any) -> None:
-    for worker in prange(len(values)):
-        first = np.int64(worker)  # prange counts in unsigned numbers
-        task(weight, first, len(values), layout, tactics, values[worker], integers[worker], results)
+def _share_out(task: Any, weight: Any, steps: Any, layout: Layout, tactics: Tactics, tables: Tables, results: Any) -> None:
+    workers = len(tables.values)
+    for worker in prange(workers):
+        own = Tables(
+            tables.values[worker],
+            tables.integers[worker],
+            tables.stage_values[worker],
+            tables.stage_integers[worker],
+            tables.window_values[worker],
+            tables.outlook_values[worker],
+            tables.outlook_integers[worker],
+        )
+        job = Job(weight, steps, layout, tactics)  # Numba shares out no tuples of tuples
+        task(job, np.int64(worker), workers, own, results)  # prange counts in unsigned numbers
 
 
 _share_out = _compiled(_share_out, parallel=True)

@@ -8,47 +8,70 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Guest, describe, receive
+from .arrays import Guest, receive
 
-__all__ = ["planned_loads", "receive_weight"]
+__all__ = ["most_of", "planned_dtype", "planned_loads", "planned_steps", "receive_weight"]
 
 AXES = "(layers, experts) or (steps, layers, experts)"
 
 
-def receive_weight(weight: Any) -> tuple[Guest, NDArray[Any]]:
-    """Take a weight of two axes, or of three with the steps first; give it, and the loads to plan for.
+def receive_weight(weight: Any) -> Guest:
+    """Take a weight of two axes, or of three with the steps first."""
+    return receive("weight", weight, (2, 3), AXES)
+
+
+def planned_dtype(guest: Guest) -> np.dtype[Any]:
+    """Give the type that a weight is planned in: float64 stays what it is, all others become float32."""
+    dtype = guest.dtype
+    if dtype.name == "bfloat16":
+        return np.dtype(np.float32)
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise TypeError(f"weight must hold real numbers of at most 64 bits, got {guest.description}")
+    return np.dtype(np.float64 if dtype.kind == "f" and dtype.itemsize == 8 else np.float32)
+
+
+def planned_loads(guest: Guest, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+    """Check that a weight holds loads, sum its steps if there are any, and bring it to the type that is planned in.
+
+    That is the weight's own (`planned_dtype`), or a wider one.
 
     Returns
     -------
-    guest : Guest
-        The way back to the caller's library.
-    loads : numpy.ndarray
-        Contiguous float32 or float64, (layers, experts): the weight itself where it is that already.
+    numpy.ndarray
+        Contiguous, (layers, experts): the weight's own memory where it is that already.  Integers are summed as integers.
     """
-    guest = receive("weight", weight, (2, 3), AXES)
-    return guest, planned_loads(guest.view)
-
-
-def planned_loads(view: NDArray[Any]) -> NDArray[Any]:
-    """Check that these are loads, sum the steps if there are any, and bring them to the type that is planned in.
-
-    float64 and float32 stay what they are; halves and integers become float32, integers only after they were summed.
-    """
+    own = planned_dtype(guest)
+    value = own if dtype is None else dtype
+    view = guest.view
     if view.dtype.name == "bfloat16":
         view = view.astype(np.float32)
-    if view.dtype.kind not in "iuf" or view.dtype.itemsize > 8:
-        raise TypeError(f"weight must hold real numbers of at most 64 bits, got {describe(view)}")
     largest = _check(view)
-    if view.dtype.kind == "f":
-        value = np.float64 if view.dtype.itemsize == 8 else np.float32
-        loads = _sum_in_order(view, value) if view.ndim == 3 else view
-    else:
-        value = np.float32
-        loads = _sum_exactly(view) if view.ndim == 3 else view
-    loads = np.require(loads, value, ["C", "A"])
-    if largest * view.size >= _too_much(np.dtype(value)):
+    if view.ndim == 3:
+        view = _sum_in_order(view, value) if view.dtype.kind == "f" else _sum_exactly(view)
+    loads = np.require(view, value, ["C", "A"])
+    if largest * view.size * len(guest.view) >= most_of(value):
         _check_totals(loads)
     return loads if loads.flags.writeable else _as_writeable(loads)
+
+
+def planned_steps(guest: Guest, is_lasting: int, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+    """Give the steps of a weight whose plan is to last, in the type that is planned in; none where there are no two.
+
+    Returns
+    -------
+    numpy.ndarray
+        Contiguous, (steps, layers, experts).
+    """
+    value, view = planned_dtype(guest) if dtype is None else dtype, guest.view
+    if not is_lasting or view.ndim != 3 or len(view) == 1:
+        return np.empty((0, 1, 1), value)
+    steps = np.require(view.astype(np.float32) if view.dtype.name == "bfloat16" else view, value, ["C", "A"])
+    return steps if steps.flags.writeable else _as_writeable(steps)
+
+
+def most_of(dtype: np.dtype[Any]) -> float:
+    """Give what the loads of a layer must add up to less than: then no sum of them, in whatever order, overflows."""
+    return float(np.finfo(dtype).max) / 4
 
 
 def _check(view: NDArray[Any]) -> float:
@@ -61,8 +84,8 @@ def _check(view: NDArray[Any]) -> float:
 
 
 def _check_totals(loads: NDArray[Any]) -> None:
-    """Refuse layers whose loads add up to more than may be added up in any order, halves and rounding included."""
-    most = _too_much(loads.dtype)
+    """Refuse layers whose loads add up to too much."""
+    most = most_of(loads.dtype)
     with np.errstate(over="ignore"):
         totals = loads.sum(axis=1, dtype=np.float64)
     if not totals.max() < most:
@@ -70,12 +93,7 @@ def _check_totals(loads: NDArray[Any]) -> None:
         raise ValueError(f"weight must add up to less than {most:.3g} in each layer, got {totals[layer]} in layer {layer}")
 
 
-def _too_much(dtype: np.dtype[Any]) -> float:
-    """Give a quarter of the largest number: sums of loads stay finite below it."""
-    return float(np.finfo(dtype).max) / 4
-
-
-def _sum_in_order(view: NDArray[Any], value: type[Any]) -> NDArray[Any]:
+def _sum_in_order(view: NDArray[Any], value: np.dtype[Any]) -> NDArray[Any]:
     """Add up the steps one after the other: NumPy's own sum may choose another order for another memory layout."""
     with np.errstate(over="ignore"):  # found out by _check_totals
         total: NDArray[Any] = view[0].astype(value)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import receive
-from .loads import receive_weight
+from .loads import planned_loads, receive_weight
 from .topology import integer
 
 __all__ = ["balancedness", "bound", "gpu_loads"]
@@ -42,7 +42,8 @@ def gpu_loads(weight: Any, phy2log: Any, num_gpus: int) -> Any:
     >>> gpu_loads(np.array([[8.0, 4.0, 2.0, 2.0]]), np.array([[0, 1, 2, 0, 1, 3]]), 2)
     array([[8., 8.]])
     """
-    guest, loads = receive_weight(weight)
+    guest = receive_weight(weight)
+    loads = planned_loads(guest)
     return guest.hand_back(_gpu_loads(loads, _receive_placement(phy2log, loads), num_gpus))
 
 
@@ -65,7 +66,8 @@ def balancedness(weight: Any, phy2log: Any, num_gpus: int) -> Any:
     >>> balancedness(np.array([[3.0, 1.0]]), np.array([[0, 1]]), 2)
     array([0.66666667])
     """
-    guest, loads = receive_weight(weight)
+    guest = receive_weight(weight)
+    loads = planned_loads(guest)
     per_gpu = _gpu_loads(loads, _receive_placement(phy2log, loads), num_gpus)
     total = np.zeros(len(loads), loads.dtype)
     for gpu in range(num_gpus):
@@ -103,7 +105,8 @@ def bound(weight: Any, phy2log: Any, num_gpus: int, num_nodes: int = 1) -> Any:
     >>> bound(np.array([[90.0, 5.0, 5.0]]), np.array([[0, 1, 0, 2]]), 4)
     array([45.])
     """
-    guest, loads = receive_weight(weight)
+    guest = receive_weight(weight)
+    loads = planned_loads(guest)
     placement = _receive_placement(phy2log, loads)
     num_slots = placement.shape[1]
     reached = _gpu_loads(loads, placement, num_gpus).max(axis=1)

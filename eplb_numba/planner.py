@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .arrays import Guest
-from .loads import receive_weight
+from .backend import Backend, find_backend, open_backend
+from .loads import planned_dtype, receive_weight
 from .policy import Policy, check_seed, check_width, find_policy, most_replicas
 from .topology import Topology, integer
 
@@ -71,11 +70,16 @@ class Planner:
         The type that is planned in; only float64 weights need float64.
     log2phy_width : int, optional
         Width of ``log2phy``, at least the most replicas that an expert can get (the default).
+    gpu : int, optional
+        The CUDA GPU on which weights lie and plans are made; by default that is the CPU.
 
     Notes
     -----
     The arrays of a plan belong to the planner: read them, and copy what must outlive the next plan.  The padding of
-    ``log2phy`` is written only once.  A planner serves one thread at a time.
+    ``log2phy`` is written only once.  A planner serves one thread and, on a GPU, one stream at a time.
+
+    To capture a planner in a CUDA graph, plan once before that with a weight of the same type and memory order: the first plan
+    compiles, and allocates the results.
 
     Examples
     --------
@@ -98,8 +102,8 @@ class Planner:
         seed: int = 0,
         dtype: Literal["float32", "float64"] = "float32",
         log2phy_width: int | None = None,
+        gpu: int | None = None,
     ) -> None:
-        from . import cpu
         from .rules.terms import layout_of, tactics_of
 
         self.num_layers = integer("num_layers", num_layers)
@@ -109,13 +113,13 @@ class Planner:
         self.policy = find_policy(policy)
         self._dtype = _find_dtype(dtype)
         width = check_width(self.topology, self.policy, log2phy_width) or most_replicas(self.topology, self.policy)
-        self._layout = layout_of(self.topology)
-        self._tactics = tactics_of(self.policy, check_seed(seed), self._dtype)
-        self._scratch = cpu.Scratch(self._layout, self.num_layers, self._dtype)
-        self._placement = _empty_placement(self.num_layers, self.topology, self._dtype)
-        self._log2phy = np.full((self.num_layers, self.topology.num_logical, width), -1, np.int64)
-        # Where log2phy is not padding.  Its own record: the placement is in the caller's hands.
-        self._written = np.zeros((self.num_layers, self.topology.num_replicas), np.int64)
+        tactics = tactics_of(self.policy, check_seed(seed), self._dtype)
+        self.gpu = None if gpu is None else integer("gpu", gpu)
+        if self.gpu is not None and self.gpu < 0:
+            raise ValueError(f"gpu must not be negative, got {gpu}")
+        where = () if self.gpu is None else (self.gpu,)
+        workshop = open_backend("cpu" if self.gpu is None else "cuda").Workshop
+        self._workshop = workshop(self.num_layers, layout_of(self.topology), tactics, self._dtype, width, *where)
         self._in_use = threading.Lock()
         self._process = os.getpid()
 
@@ -134,25 +138,26 @@ class Planner:
         RuntimeError
             If another thread is using the planner.
         """
-        from . import cpu
-
-        guest, loads = receive_weight(weight)
+        guest = receive_weight(weight)
         expected = (self.num_layers, self.topology.num_logical)
-        if loads.shape != expected:
-            raise ValueError(f"weight must have {expected[0]} layers of {expected[1]} experts, got {loads.shape}")
-        if loads.dtype.itemsize > self._dtype.itemsize:
-            raise TypeError(f"weight must be {self._dtype} like its planner, or convert to it exactly, got {loads.dtype}")
-        loads = loads.astype(self._dtype, copy=False)
+        if guest.shape[-2:] != expected:
+            raise ValueError(f"weight must have {expected[0]} layers of {expected[1]} experts, got shape {guest.shape}")
+        if planned_dtype(guest).itemsize > self._dtype.itemsize:
+            raise TypeError(f"weight must be {self._dtype} like its planner, or convert to it exactly, got {guest.dtype}")
+        if guest.gpu != self.gpu:
+            raise ValueError(f"weight must lie on {_place(self.gpu)} like its planner, got one on {_place(guest.gpu)}")
         if self._process != os.getpid():  # a fork may have come while another thread was planning: it is not here
             self._in_use, self._process = threading.Lock(), os.getpid()
         if not self._in_use.acquire(blocking=False):
             raise RuntimeError("a planner serves one thread at a time, and another one is using it: build one for each")
         try:
-            cpu.plan(loads, self._layout, self._tactics, self._scratch, self._placement)
-            cpu.rewrite_log2phy(self._placement, self._written, self._log2phy)
+            return _as_plan(*self._workshop.plan(guest))
         finally:
             self._in_use.release()
-        return _hand_back(guest, self._placement, self._log2phy)
+
+
+def _place(gpu: int | None) -> str:
+    return "the CPU" if gpu is None else f"GPU {gpu}"
 
 
 def plan_experts(
@@ -165,12 +170,13 @@ def plan_experts(
     policy: Policy | str = "balanced",
     seed: int = 0,
     log2phy_width: int | None = None,
+    backend: Backend | None = None,
 ) -> Plan:
     """Decide how often to replicate each expert and where to put each replica, and tell how good that is.
 
     Parameters
     ----------
-    weight, num_replicas, num_groups, num_nodes, num_gpus, policy, seed, log2phy_width
+    weight, num_replicas, num_groups, num_nodes, num_gpus, policy, seed, log2phy_width, backend
         As for `rebalance_experts`.
 
     Returns
@@ -192,20 +198,14 @@ def plan_experts(
     >>> plan.balancedness
     array([1.])
     """
-    from . import cpu
     from .rules.terms import layout_of, tactics_of
 
-    guest, loads = receive_weight(weight)
-    topology = Topology(loads.shape[1], num_replicas, num_groups, num_nodes, num_gpus)
+    guest = receive_weight(weight)
+    topology = Topology(guest.shape[-1], num_replicas, num_groups, num_nodes, num_gpus)
     chosen = find_policy(policy)
     width = check_width(topology, chosen, log2phy_width)
-    layout = layout_of(topology)
-    placement = _empty_placement(len(loads), topology, loads.dtype)
-    tactics = tactics_of(chosen, check_seed(seed), loads.dtype)
-    cpu.plan(loads, layout, tactics, cpu.Scratch(layout, len(loads), loads.dtype), placement)
-    log2phy = np.empty((*loads.shape, width or int(placement.logcnt.max())), np.int64)
-    cpu.write_log2phy(placement, log2phy)
-    return _hand_back(guest, placement, log2phy)
+    tactics = tactics_of(chosen, check_seed(seed), planned_dtype(guest))
+    return _as_plan(*find_backend(backend, guest).plan(guest, layout_of(topology), tactics, width))
 
 
 def _find_dtype(dtype: Any) -> np.dtype[Any]:
@@ -215,28 +215,12 @@ def _find_dtype(dtype: Any) -> np.dtype[Any]:
     return found
 
 
-def _empty_placement(num_layers: int, topology: Topology, dtype: np.dtype[Any]) -> Placement:
-    from .rules.place import Placement
-
-    def integers(*shape: int) -> NDArray[np.int64]:
-        return np.zeros((num_layers, *shape), np.int64)
-
-    return Placement(
-        phy2log=integers(topology.num_replicas),
-        phyrank=integers(topology.num_replicas),
-        logcnt=integers(topology.num_logical),
-        gpu_loads=np.empty((num_layers, topology.num_gpus), dtype),
-        bounds=np.empty(num_layers, dtype),
-        balancedness=np.empty(num_layers, dtype),
-    )
-
-
-def _hand_back(guest: Guest, placement: Placement, log2phy: NDArray[np.int64]) -> Plan:
+def _as_plan(placement: Placement, log2phy: Any) -> Plan:
     return Plan(
-        phy2log=guest.hand_back(placement.phy2log),
-        log2phy=guest.hand_back(log2phy),
-        logcnt=guest.hand_back(placement.logcnt),
-        gpu_loads=guest.hand_back(placement.gpu_loads),
-        bound=guest.hand_back(placement.bounds),
-        balancedness=guest.hand_back(placement.balancedness),
+        phy2log=placement.phy2log,
+        log2phy=log2phy,
+        logcnt=placement.logcnt,
+        gpu_loads=placement.gpu_loads,
+        bound=placement.bounds,
+        balancedness=placement.balancedness,
     )

@@ -16,6 +16,7 @@ Partners = Literal["lightest", "first", "best"]
 Pairs = Literal["after", "stuck", "together"]
 Winner = Literal["max", "spread"]
 Groups = Literal["packed", "either"]
+Objective = Literal["sum", "lasting"]
 Apart = Literal["freely", "where_cheap", "always"]
 
 MOST = 2**31 - 1  # the rules count in integers of this size
@@ -66,6 +67,12 @@ class Policy:
     apart : {"freely", "where_cheap", "always"}
         Whether replicas of one expert may share a GPU: yes; only where keeping them apart would cost more than the tolerance
         against packing them freely; or only where there are more slots on a GPU than experts to fill them.
+    objective : {"sum", "lasting"}
+        What is balanced where a weight has steps: their sum; or each of them, in the mean, so that the plan lasts.
+    lasting_swaps : int
+        The most searches for a swap in a lasting plan of a layer, shared out among its nodes.
+    lasting_starts : int
+        The most greedy starts among which they are shared out, up to four searches for each GPU to a start.
     max_replicas : int
         The most replicas that an expert may get; 0 is no limit.
     summary : str
@@ -93,19 +100,22 @@ class Policy:
     winner: Winner = "max"
     groups: Groups = "packed"
     apart: Apart = "freely"
+    objective: Objective = "sum"
+    lasting_starts: int = 1
+    lasting_swaps: int = 0
     max_replicas: int = 0
     summary: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for name in ("starts", "restarts", "heaviest"):
+        for name in ("starts", "restarts", "heaviest", "lasting_starts"):
             self._settle(name, _count(name, getattr(self, name), 1, MOST))
-        for name in ("swaps", "pair_swaps", "max_replicas"):
+        for name in ("swaps", "pair_swaps", "lasting_swaps", "max_replicas"):
             self._settle(name, _count(name, getattr(self, name), 0, MOST))
         self._settle("pair_slots", _count("pair_slots", self.pair_slots, 0, 64))
         for name in ("tolerance", "least_gain"):
             self._settle(name, _number(name, getattr(self, name), 1))
-        for name in ("partners", "pair_partners", "pairs", "winner", "groups", "apart"):
+        for name in ("partners", "pair_partners", "pairs", "winner", "groups", "apart", "objective"):
             if getattr(self, name) not in get_args(hints[name]):
                 raise ValueError(f"{name} must be one of {get_args(hints[name])}, got {getattr(self, name)!r}")
         self._settle("noise", _range("noise", self.noise))
@@ -152,6 +162,9 @@ POLICIES = MappingProxyType(
             least_gain=2.0**-20,
             groups="either",
             apart="where_cheap",
+            objective="lasting",
+            lasting_starts=8,
+            lasting_swaps=128,
             summary="Ours. Replicas of one expert on different GPUs; stops within 0.1 % of the bound, and where one greedy "
             "start with swaps does not get there, tries two-for-two swaps and then further starts.",
         ),

@@ -1,16 +1,30 @@
-"""What do all tests share?  A compile cache that follows the sources, and how hard Hypothesis tries."""
+"""What do all tests share?  A compile cache that follows the sources, a GPU or its simulator, and the effort of Hypothesis."""
 
+import ctypes
 import hashlib
 import os
 import tempfile
 from pathlib import Path
 
-# Numba's cache does not notice an edit in a file that the cached function calls into, so each state of the sources has a
-# cache of its own.  This must be settled before Numba is imported.
+
+def gpu_is_here():
+    """Ask the driver, if there is one, for a GPU."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+# All of this must be settled before Numba is imported.
 SOURCES = Path(__file__).parent.parent / "eplb_numba"
 digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.rglob("*.py")))).hexdigest()[:16]
 os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"eplb_numba_tests_{os.getuid()}" / digest)
+if not gpu_is_here():
+    os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
 
+import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
@@ -20,3 +34,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("here")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none."""
+    if "NUMBA_ENABLE_CUDASIM" in os.environ:
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="there is no GPU here"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eplb_numba import Planner, metrics, plan_experts, rebalance_experts, replicate_experts
-from eplb_numba.loads import receive_weight
+from eplb_numba.loads import planned_loads, receive_weight
 
 NUMBERS = (24, 2, 2, 4)
 COUNTS = np.random.default_rng(2).integers(0, 100, (3, 16))
@@ -65,7 +65,7 @@ def test_read_only_arrays():
     weight = COUNTS.astype(np.float32)
     weight.flags.writeable = False
     assert_same(plan_experts(weight, *NUMBERS))
-    assert receive_weight(weight)[1].ctypes.data == weight.ctypes.data
+    assert planned_loads(receive_weight(weight)).ctypes.data == weight.ctypes.data
 
 
 def test_unaligned_arrays():
@@ -89,9 +89,9 @@ def test_unusual_tensors():
 def test_contiguous_floats_are_not_copied(dtype):
     """A contiguous float32 or float64 array or tensor is planned where it lies."""
     weight = COUNTS.astype(dtype)
-    assert receive_weight(weight)[1].ctypes.data == weight.ctypes.data
+    assert planned_loads(receive_weight(weight)).ctypes.data == weight.ctypes.data
     tensor = torch.from_numpy(weight)
-    assert receive_weight(tensor)[1].ctypes.data == tensor.data_ptr()
+    assert planned_loads(receive_weight(tensor)).ctypes.data == tensor.data_ptr()
 
 
 def test_results_are_not_copied():
@@ -141,7 +141,7 @@ def test_steps_of_halves_do_not_overflow():
 def test_sums_do_not_depend_on_the_memory_order():
     """Float steps are added one after the other, however they lie in memory."""
     steps = np.random.default_rng(0).lognormal(0, 3, (50, 2, 8)).astype(np.float32)
-    assert receive_weight(steps)[1].tobytes() == receive_weight(np.asfortranarray(steps))[1].tobytes()
+    assert planned_loads(receive_weight(steps)).tobytes() == planned_loads(receive_weight(np.asfortranarray(steps))).tobytes()
 
 
 def test_a_fixed_width_pads_log2phy():

@@ -73,7 +73,7 @@ class OnAnotherDevice:
         (None, TypeError, "got NoneType"),
         (torch.ones((2, 8)).to_sparse(), TypeError, "weight must"),
         (torch.ones((2, 8), device="meta"), TypeError, "weight must"),
-        (OnAnotherDevice(), TypeError, "weight must be on a CPU (DLPack device type 1), got DLPack device type 8"),
+        (OnAnotherDevice(), TypeError, "weight must be on a CPU or a CUDA GPU (DLPack device types 1 and 2), got type 8"),
     ],
 )
 @pytest.mark.parametrize("function", [plan_experts, rebalance_experts])
@@ -203,7 +203,8 @@ def test_policies_of_numpy_numbers():
         ),
         (lambda: Planner(0, 8, *NUMBERS), "num_layers must be at least 1, got 0"),
         (lambda: Planner(2, 8, *NUMBERS, dtype="int32"), "dtype must be float32 or float64, got 'int32'"),
-        (lambda: Planner(3, 8, *NUMBERS).plan(WEIGHT), "weight must have 3 layers of 8 experts, got (2, 8)"),
+        (lambda: Planner(3, 8, *NUMBERS).plan(WEIGHT), "weight must have 3 layers of 8 experts, got shape (2, 8)"),
+        (lambda: Planner(2, 8, *NUMBERS, gpu=-1), "gpu must not be negative, got -1"),
         (lambda: Topology(7, 8, 2, 2, 4), "num_logical (7) must be a multiple of num_groups (2)"),
     ],
 )

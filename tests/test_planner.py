@@ -118,6 +118,16 @@ def test_integers_and_halves_become_the_planners_type(dtype):
         assert np.asarray(plan.gpu_loads).dtype == dtype
 
 
+def test_a_float64_planner_sums_in_float64():
+    """Integers and float32 steps are brought to the planner's type before anything is rounded."""
+    counts = np.random.default_rng(2).integers(2**40, 2**50, (3, 2, 8))
+    for weight in (counts, counts[0], counts.astype(np.float32)):
+        plan = Planner(2, 8, 12, 1, 1, 4, dtype="float64").plan(weight)
+        expected = plan_experts(weight.astype(np.float64), 12, 1, 1, 4)
+        np.testing.assert_array_equal(plan.phy2log, expected.phy2log)
+        np.testing.assert_allclose(plan.gpu_loads, expected.gpu_loads, rtol=1e-14)
+
+
 def test_max_replicas_narrows_log2phy():
     """A limit on replicas bounds the width that a planner needs."""
     assert Planner(1, 16, 32, 1, 1, 4).plan(np.ones((1, 16))[:, :].astype(np.float32)).log2phy.shape == (1, 16, 17)

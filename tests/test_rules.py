@@ -1,21 +1,23 @@
 """Do the rules mean the same as plain Python as they do compiled?  And what does each of them promise by itself?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
 from eplb_numba import POLICIES, Topology, plan_experts
-from eplb_numba.planner import _empty_placement
 from eplb_numba.policy import find_policy
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, lowest, open_bracket, replay, seat
 from eplb_numba.rules.noise import STEPS, perturb, stir
-from eplb_numba.rules.place import plan_layers
+from eplb_numba.rules.outlast import outlast_layers
+from eplb_numba.rules.place import Placement, placement_arrays, plan_layers
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
-from eplb_numba.rules.scratch import bench_size, stage_size
+from eplb_numba.rules.scratch import bench_size, outlook_size, stage_size, window_size
 from eplb_numba.rules.sort import DIGITS, FEW, MANY, NO_END, sort_descending
-from eplb_numba.rules.terms import layout_of, tactics_of
+from eplb_numba.rules.terms import Job, Tables, layout_of, tactics_of
 
 from . import reference
 from .cases import QUICK_POLICIES, problems
@@ -23,8 +25,16 @@ from .cases import QUICK_POLICIES, problems
 
 def scratch(layout, dtype):
     """Make scratch that is full of rubbish: a rule must not read what it did not write."""
-    num_values, num_integers = (sum(sizes) for sizes in zip(stage_size(layout), bench_size(layout), strict=True))
-    return np.full(num_values, np.nan, dtype), np.full(num_integers, -(2**31), np.int32)
+    values = [bench_size(layout)[0], stage_size(layout)[0], window_size(layout), outlook_size(layout)[0]]
+    integers = [bench_size(layout)[1], stage_size(layout)[1], outlook_size(layout)[1]]
+    values = [np.full(size, np.nan, dtype) for size in values]
+    integers = [np.full(size, -(2**31), np.int32) for size in integers]
+    return Tables(values[0], integers[0], values[1], integers[1], values[2], values[3], integers[2])
+
+
+def job_of(weight, layout, tactics):
+    """Make a job without a window."""
+    return Job(weight, np.empty((0, *weight.shape), weight.dtype), layout, tactics)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -33,16 +43,37 @@ def test_plain_python_plans_the_same(name, problem):
     """Run as plain Python, on scratch full of rubbish, the rules give the compiled plan."""
     weight, numbers = problem
     topology = Topology(weight.shape[1], *numbers)
-    placement = _empty_placement(len(weight), topology, weight.dtype)
     layout = layout_of(topology)
+    arrays = placement_arrays(len(weight), layout, weight.dtype)
+    placement = Placement(*(np.zeros(shape, kind) for shape, kind in arrays))
     tactics = tactics_of(QUICK_POLICIES[name], 0, weight.dtype)
-    plan_layers(weight, 0, 1, layout, tactics, *scratch(layout, weight.dtype), placement)
+    plan_layers(job_of(weight, layout, tactics), 0, 1, scratch(layout, weight.dtype), placement)
     compiled = plan_experts(weight, *numbers, policy=QUICK_POLICIES[name])
     np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
     np.testing.assert_array_equal(placement.logcnt, compiled.logcnt)
     np.testing.assert_array_equal(placement.gpu_loads, compiled.gpu_loads)
     np.testing.assert_array_equal(placement.bounds, compiled.bound)
     np.testing.assert_array_equal(placement.balancedness, compiled.balancedness)
+
+
+@settings(max_examples=20)
+@given(problem=problems(), seed=st.integers(0, 2**32))
+def test_plain_python_outlasts_the_same(problem, seed):
+    """So do the rules of lasting plans."""
+    weight, numbers = problem
+    steps = weight * np.random.default_rng(seed).integers(0, 4, (3, *weight.shape)).astype(weight.dtype)
+    policy = replace(POLICIES["balanced"], lasting_swaps=8, lasting_starts=2)
+    layout = layout_of(Topology(weight.shape[1], *numbers))
+    tactics = tactics_of(policy, 0, weight.dtype)
+    arrays = placement_arrays(len(weight), layout, weight.dtype)
+    placement = Placement(*(np.zeros(shape, kind) for shape, kind in arrays))
+    job = Job(steps[0] + steps[1] + steps[2], steps, layout, tactics)
+    plan_layers(job, 0, 1, scratch(layout, weight.dtype), placement)
+    outlast_layers(job, 0, 1, scratch(layout, weight.dtype), placement)
+    compiled = plan_experts(steps, *numbers, policy=policy)
+    np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
+    np.testing.assert_array_equal(placement.gpu_loads, compiled.gpu_loads)
+    np.testing.assert_array_equal(placement.bounds, compiled.bound)
 
 
 def test_plain_python_packs_and_replicates_the_same():
@@ -53,13 +84,13 @@ def test_plain_python_packs_and_replicates_the_same():
     layout = layout_of(Topology(12, 12, 1, 1, 3))
     packs = Packs(np.empty((3, 12), np.int64), np.empty((3, 12), np.int64))
     tactics = tactics_of(find_policy("balanced"), 0, np.dtype(np.float32))
-    pack_rows(weight, 0, 1, layout, tactics, *scratch(layout, np.float32), packs)
+    pack_rows(job_of(weight, layout, tactics), 0, 1, scratch(layout, np.float32), packs)
     for ours, compiled in zip(packs, balanced_packing(weight, 3), strict=True):
         np.testing.assert_array_equal(ours, compiled)
 
     layout = layout_of(Topology(12, 18, 1, 1, 1))
     replicas = Replicas(*(np.empty((3, size), np.int64) for size in (18, 18, 12)))
-    replicate_rows(weight, 0, 1, layout, tactics, *scratch(layout, np.float32), replicas)
+    replicate_rows(job_of(weight, layout, tactics), 0, 1, scratch(layout, np.float32), replicas)
     for ours, compiled in zip(replicas, replicate_experts(weight, 18), strict=True):
         np.testing.assert_array_equal(ours, compiled)
 

@@ -7,69 +7,69 @@ from typing import Any
 from .noise import stream_of
 from .pack import pack
 from .replicate import node_bound, replicate
-from .scratch import sized
-from .terms import FREELY, WHERE_CHEAP, Bench, Items, Kept, Layout, Node, Stage, Tactics
+from .scratch import recall, recall_stage
+from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
 from .words import barrier, lane, lanes, rule, times
 
-__all__ = ["place_node"]
+__all__ = ["load_node", "place_node"]
 
 
 @rule
-def place_node(
-    weight: Any, layer: int, restart: int, index: int, layout: Layout, tactics: Tactics, bench: Bench, stage: Stage
-) -> None:
+def place_node(weight: Any, layer: int, restart: int, index: int, tactics: Tactics, tools: Tools, stage: Stage) -> None:
     """Replicate a node's experts, pack the replicas onto its GPUs and stage the result.
 
     Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
     together if the tactics allow it: the second attempt finds that out, the third packs them so.
     """
-    node = bench.node
-    kept, desk = sized(bench, len(node.slot_loads), layout.num_gpus // layout.num_nodes)
     stream = stream_of(tactics.seed, layer, restart, index + 1)
-    _load_node(weight, layer, index, node, stage)
-    num_gpus = len(kept.pack_loads)
-    items = Items(node.slot_loads, node.slot_experts, node.counts)
-    copies, most_apart, most = _limits(node, num_gpus, tactics)
-    largest = bound = node.loads.dtype.type(0)
+    layout = tools.bench.layout
+    load_node(weight, layer, index, tools, stage)
+    copies, most_apart, most = _limits(layout, tactics)
+    largest = bound = tools.bench.values.dtype.type(0)
     for attempt in range(3):
-        replicate(node, most_apart if attempt == 0 else most, desk.bracket)
+        bound_here = _replicate(tools, most_apart if attempt == 0 else most)
         if attempt == 0:
-            bound = node_bound(node, num_gpus)
+            bound = bound_here
+        else:
+            copies = 0
         plainly = attempt == 1
-        reached = pack(
-            items,
-            kept,
-            tactics,
-            plainly,
-            copies if attempt == 0 else 0,
-            bound,
-            stream,
-            restart > 0 and not plainly,
-            desk,
-        )
+        reached = pack(tools, tactics, plainly, copies, bound, stream, restart > 0 and not plainly)
         if plainly:
             if largest <= times(reached, tactics.limit):
                 break
         else:
             largest = reached
-            _stage_node(index, kept, node, bound, stage)
-            if tactics.apart != WHERE_CHEAP or len(desk.order) == num_gpus or largest <= times(bound, tactics.limit):
+            _stage_node(index, bound, tools, stage)
+            if (
+                tactics.apart != WHERE_CHEAP
+                or layout.num_replicas == layout.num_gpus
+                or largest <= times(bound, tactics.limit)
+            ):
                 break
 
 
 @rule
-def _load_node(weight: Any, layer: int, index: int, node: Node, stage: Stage) -> None:
+def load_node(weight: Any, layer: int, index: int, tools: Tools, stage: Stage) -> None:
     """Fetch the loads of a node's experts; abs makes -0.0 sort as what it is."""
-    loads = node.loads
+    loads, order = recall(tools).node.loads, recall_stage(stage).order
     for expert in range(lane(), len(loads), lanes()):
-        loads[expert] = abs(weight[layer, stage.order[index * len(loads) + expert]])
+        loads[expert] = abs(weight[layer, order[index * len(loads) + expert]])
     barrier()
 
 
 @rule
-def _limits(node: Node, num_gpus: int, tactics: Tactics) -> tuple[int, int, int]:
+def _replicate(tools: Tools, most: int) -> Any:
+    """Replicate a node's experts and give the load that its heaviest GPU cannot go below."""
+    node, _, kept, desk, _ = recall(tools)
+    replicate(node, most, desk.bracket)
+    return node_bound(node, len(kept.pack_loads))
+
+
+@rule
+def _limits(layout: Layout, tactics: Tactics) -> tuple[int, int, int]:
     """Give the replicas that an expert may have on one GPU (0: any number), and in all: kept apart, and packed freely."""
-    num_experts, num_slots = len(node.loads), len(node.slot_loads)
+    num_experts, num_slots = layout.num_logical // layout.num_nodes, layout.num_replicas // layout.num_nodes
+    num_gpus = layout.num_gpus // layout.num_nodes
     most = min(num_slots, tactics.max_replicas) if tactics.max_replicas > 0 else num_slots
     if tactics.apart == FREELY:
         return 0, most, most
@@ -79,8 +79,10 @@ def _limits(node: Node, num_gpus: int, tactics: Tactics) -> tuple[int, int, int]
 
 
 @rule
-def _stage_node(index: int, kept: Kept, node: Node, bound: Any, stage: Stage) -> None:
+def _stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
     """Write a node's replicas, in the order of the kept packing, onto the stage."""
+    node, _, kept, _, _ = recall(tools)
+    stage = recall_stage(stage)
     num_experts, num_slots, num_gpus = len(node.loads), len(node.slot_loads), len(kept.pack_loads)
     for slot in range(lane(), num_slots, lanes()):
         item = kept.items[slot]

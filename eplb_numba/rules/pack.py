@@ -9,41 +9,32 @@ import numpy as np
 from .greedy import pack_greedily
 from .noise import perturb, stir
 from .refine import refine
+from .scratch import recall
 from .sort import sort_descending
-from .terms import Desk, Items, Kept, Packing, Tactics
+from .terms import Kept, Packing, Tactics, Tools
 from .words import barrier, lane, lanes, rule, times
 
 __all__ = ["largest_of", "pack"]
 
 
 @rule
-def pack(
-    items: Items,
-    kept: Kept,
-    tactics: Tactics,
-    plainly: bool,
-    copies: int,
-    bound: Any,
-    stream: int,
-    disturbed: bool,
-    desk: Desk,
-) -> Any:
+def pack(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any, stream: int, disturbed: bool) -> Any:
     """Pack the items from as many starts as the tactics say, keep one start's packing and give its largest load.
 
     The first start that comes near enough to the bound is kept, else the best; ties go to the first.  The first start is
     undisturbed unless the caller wants it otherwise.  Plainly is one start and no swaps.  copies limits the replicas of one
     expert in a pack; 0 is no limit.
     """
-    value = items.loads.dtype.type
-    trial = desk.trial
-    choice = len(kept.items) > len(kept.pack_loads)
+    value = tools.bench.values.dtype.type
+    choice = len(tools.kept.items) > len(tools.kept.pack_loads)
     kept_largest, kept_spread, first_largest = value(np.inf), value(np.inf), value(np.inf)
     for start in range(tactics.starts if choice and not plainly else 1):
-        _pack_once(items, trial, tactics, copies, stir(stream, start), disturbed or start > 0, desk)
+        floor = _pack_once(tools, tactics, copies, stir(stream, start), disturbed or start > 0)
         if choice and start == 0 and not disturbed:
-            bound = max(bound, _floor(items.loads, desk.order, len(kept.pack_loads)))
+            bound = max(bound, floor)
         if choice and not plainly and tactics.swaps + tactics.pair_swaps > 0:
-            refine(items, trial, tactics, copies, bound, desk.ranking, desk.draft, desk.pairs)
+            refine(tools, tactics, copies, bound)
+        trial = recall(tools).desk.trial
         largest = largest_of(trial.pack_loads)
         spread = largest - _smallest_of(trial.pack_loads)
         near = largest <= times(bound, tactics.limit)
@@ -57,23 +48,26 @@ def pack(
             wins = largest < kept_largest
         if wins:
             kept_largest, kept_spread = largest, spread
-            _keep(trial, kept)
+            _keep(trial, recall(tools).kept)
         if near:
             break
     return kept_largest
 
 
 @rule
-def _pack_once(
-    items: Items, packing: Packing, tactics: Tactics, copies: int, stream: int, disturbed: bool, desk: Desk
-) -> None:
-    """Pack greedily: heaviest item first or, in a disturbed start, in the order of disturbed weights."""
+def _pack_once(tools: Tools, tactics: Tactics, copies: int, stream: int, disturbed: bool) -> Any:
+    """Pack greedily: heaviest item first or, in a disturbed start, in the order of disturbed weights.
+
+    Gives a load that no packing of these items can go below, unless the start is disturbed.
+    """
+    _, items, _, desk, _ = recall(tools)
+    packing = desk.trial
     if len(packing.items) == len(packing.pack_loads):
         for item in range(lane(), len(packing.items), lanes()):
             packing.items[item] = item
             packing.pack_loads[item] = items.loads[item]
         barrier()
-        return
+        return items.loads.dtype.type(0)
     if disturbed:
         perturb(items.loads, desk.keys, stream, tactics.noise_floor, tactics.noise_span)
         sort_descending(desk.keys, desk.order, desk.spare)
@@ -81,6 +75,7 @@ def _pack_once(
         sort_descending(items.loads, desk.order, desk.spare)
     # The ranking is not needed yet, and there are no more packs that sit out than packs.
     pack_greedily(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
+    return _floor(items.loads, desk.order, len(packing.pack_loads))
 
 
 @rule

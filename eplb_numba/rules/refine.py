@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .scratch import recall
 from .swap import best_pair_swap, best_swap
-from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Draft, Items, Packing, Pairs, Tactics
+from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Packing, Tactics, Tools
 from .words import barrier, best_lane, lane, lanes, rule, times
 
 __all__ = ["refine"]
@@ -29,47 +30,53 @@ class Swap(NamedTuple):
 
 
 @rule
-def refine(
-    items: Items, packing: Packing, tactics: Tactics, copies: int, bound: Any, ranking: Any, draft: Draft, pairs: Pairs
-) -> None:
-    """Swap items as the tactics allow, until the largest load of the packing is near enough to the bound."""
-    _settle(items, packing, ranking)
-    num_packs = len(packing.pack_loads)
-    slots = len(packing.items) // num_packs
+def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any) -> None:
+    """Swap items as the tactics allow, until the largest load of the trial packing is near enough to the bound."""
+    _settle(tools)
+    slots = len(tools.kept.items) // len(tools.kept.pack_loads)
     least = times(bound, tactics.least_gain)
     target = times(bound, tactics.limit)
     swaps = tactics.swaps
     pair_swaps = tactics.pair_swaps if slots <= tactics.pair_slots else 0
     rounds = max(swaps, pair_swaps) if tactics.pairs == TOGETHER else swaps + pair_swaps
     for _ in range(rounds):
-        if packing.pack_loads[ranking[0]] <= target:
+        if _heaviest_load(tools) <= target:
             break
         gain, choice, pair_choice = least, -1, -1
         if swaps > 0:
-            gain, choice = _search(items, packing, ranking, tactics, copies, least)
+            gain, choice = _search(tools, tactics, copies, least)
         if pair_swaps > 0 and (choice < 0 or tactics.pairs == TOGETHER):
-            gain, pair_choice = _search_pairs(items, packing, ranking, tactics, copies, gain, pairs)
+            gain, pair_choice = _search_pairs(tools, tactics, copies, gain)
         if pair_choice >= 0:
             pair_swaps -= 1
             if tactics.pairs == AFTER:
                 swaps = 0
-            swap = _read_pair_choice(pair_choice, ranking, slots)
+            swap = _read_pair_choice(pair_choice, recall(tools).desk.ranking, slots)
         elif choice >= 0:
             swaps -= 1
-            swap = _read_choice(choice, ranking, slots)
+            swap = _read_choice(choice, recall(tools).desk.ranking, slots)
         else:
             break
-        if not _carry_out(packing, swap, ranking, draft):
+        if not _carry_out(tools, swap):
             break
 
 
 @rule
-def _search(items: Items, packing: Packing, ranking: Any, tactics: Tactics, copies: int, least: Any) -> tuple[Any, int]:
+def _heaviest_load(tools: Tools) -> Any:
+    """Give the load of the heaviest pack."""
+    desk = recall(tools).desk
+    return desk.trial.pack_loads[desk.ranking[0]]
+
+
+@rule
+def _search(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[Any, int]:
     """Look for a swap of one item for one among the packs that the tactics name; give its gain and its number, or -1.
 
     Lighter packs are looked at from the lightest up.  Half the gap is the most that a swap can gain, so the search ends
     where the gap is too small for a better one.
     """
+    _, items, _, desk, _ = recall(tools)
+    packing, ranking = desk.trial, desk.ranking
     value = packing.loads.dtype.type
     num_packs = len(ranking)
     slots = len(packing.items) // num_packs
@@ -110,10 +117,10 @@ def _gain_of(packing: Packing, swap: Swap, slots: int) -> Any:
 
 
 @rule
-def _search_pairs(
-    items: Items, packing: Packing, ranking: Any, tactics: Tactics, copies: int, least: Any, pairs: Pairs
-) -> tuple[Any, int]:
+def _search_pairs(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[Any, int]:
     """Look likewise for a swap of two items for two between the heaviest pack and those that the tactics name."""
+    _, items, _, desk, _ = recall(tools)
+    packing, ranking = desk.trial, desk.ranking
     value = packing.loads.dtype.type
     num_packs = len(ranking)
     slots = len(packing.items) // num_packs
@@ -123,7 +130,7 @@ def _search_pairs(
         light = ranking[num_packs - 1 - step]
         if times(packing.pack_loads[heavy] - packing.pack_loads[light], value(0.5)) <= gain:
             break
-        gain, number = best_pair_swap(items, packing, heavy, light, slots, copies, gain, pairs)
+        gain, number = best_pair_swap(items, packing, heavy, light, slots, copies, gain, desk.pairs)
         if number >= 0:
             choice = step * slots * slots * slots * slots + number
             if tactics.pair_partners == FIRST:
@@ -150,8 +157,10 @@ def _read_pair_choice(choice: int, ranking: Any, slots: int) -> Swap:
 
 
 @rule
-def _settle(items: Items, packing: Packing, ranking: Any) -> None:
+def _settle(tools: Tools) -> None:
     """Note what each item weighs, sort and sum the packs, and rank them."""
+    _, items, _, desk, _ = recall(tools)
+    packing, ranking = desk.trial, desk.ranking
     num_packs = len(ranking)
     slots = len(packing.items) // num_packs
     for pack in range(lane(), num_packs, lanes()):
@@ -203,8 +212,10 @@ def _rank(packing: Packing, ranking: Any) -> None:
 
 
 @rule
-def _carry_out(packing: Packing, swap: Swap, ranking: Any, draft: Draft) -> bool:
+def _carry_out(tools: Tools, swap: Swap) -> bool:
     """Carry out a swap; undo it if it does not lower the larger of the two loads as summed, and tell whether it did."""
+    desk = recall(tools).desk
+    packing, ranking, draft = desk.trial, desk.ranking, desk.draft
     slots = len(packing.items) // len(ranking)
     heavy, light = swap.heavy * slots, swap.light * slots
     for place in range(lane(), slots, lanes()):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from .noise import stir
 from .pack import largest_of, pack
 from .replicate import replicate
-from .scratch import lay_out, sized
-from .terms import Items, Layout, Tactics
+from .scratch import cut_tools, recall
+from .terms import Bench, Job, Tables, Tools
 from .words import barrier, lane, lanes, rule
 
 __all__ = ["Packs", "Replicas", "pack_rows", "replicate_rows"]
@@ -30,43 +30,45 @@ class Replicas(NamedTuple):
 
 
 @rule
-def pack_rows(
-    weight: Any, first: int, step: int, layout: Layout, tactics: Tactics, values: Any, integers: Any, packs: Packs
-) -> None:
-    """Pack the items of the rows first, first + step, ... of weight (rows, items) onto num_gpus packs."""
-    value = weight.dtype.type
-    bench, _, _ = lay_out(values, integers, layout)
-    loads = bench.node.slot_loads
-    kept, desk = sized(bench, len(loads), layout.num_gpus)
-    items = Items(loads, bench.node.slot_experts, bench.node.counts)
-    slots = len(loads) // layout.num_gpus
+def pack_rows(job: Job, first: int, step: int, tables: Tables, packs: Packs) -> None:
+    """Pack the items of the rows first, first + step, ... onto num_gpus packs."""
+    weight, _, layout, tactics = job
+    tools = cut_tools(Bench(tables.values, tables.integers, layout, False))
     for row in range(first, len(weight), step):
-        for item in range(lane(), len(loads), lanes()):
-            loads[item] = abs(weight[row, item])
-        barrier()
-        total = value(0)
-        for item in range(len(loads)):
-            total += loads[item]
-        bound = max(total / value(layout.num_gpus), largest_of(loads))
-        pack(items, kept, tactics, False, 0, bound, stir(tactics.seed, row), False, desk)
-        for position in range(lane(), len(loads), lanes()):
+        bound = _load_row(weight, row, tools)
+        pack(tools, tactics, False, 0, bound, stir(tactics.seed, row), False)
+        kept = recall(tools).kept
+        slots = layout.num_replicas // layout.num_gpus
+        for position in range(lane(), len(kept.items), lanes()):
             packs.pack_index[row, kept.items[position]] = position // slots
             packs.rank_in_pack[row, kept.items[position]] = position % slots
         barrier()
 
 
 @rule
-def replicate_rows(
-    weight: Any, first: int, step: int, layout: Layout, tactics: Tactics, values: Any, integers: Any, replicas: Replicas
-) -> None:
-    """Replicate the experts of the rows first, first + step, ... of weight (rows, experts)."""
-    bench, _, _ = lay_out(values, integers, layout)
-    node = bench.node
+def _load_row(weight: Any, row: int, tools: Tools) -> Any:
+    """Fetch the loads of a row's items; give the load that its heaviest pack cannot go below."""
+    value = weight.dtype.type
+    loads = recall(tools).items.loads
+    for item in range(lane(), len(loads), lanes()):
+        loads[item] = abs(weight[row, item])
+    barrier()
+    total = value(0)
+    for item in range(len(loads)):
+        total += loads[item]
+    return max(total / value(tools.bench.layout.num_gpus), largest_of(loads))
+
+
+@rule
+def replicate_rows(job: Job, first: int, step: int, tables: Tables, replicas: Replicas) -> None:
+    """Replicate the experts of the rows first, first + step, ..."""
+    weight, _, layout, _ = job
+    node, _, _, desk, _ = cut_tools(Bench(tables.values, tables.integers, layout, False))
     for row in range(first, len(weight), step):
         for expert in range(lane(), len(node.loads), lanes()):
             node.loads[expert] = abs(weight[row, expert])
         barrier()
-        replicate(node, layout.num_replicas, bench.desk.bracket)
+        replicate(node, layout.num_replicas, desk.bracket)
         for slot in range(lane(), len(node.slot_loads), lanes()):
             replicas.phy2log[row, slot] = node.slot_experts[slot]
             replicas.rank[row, slot] = node.slot_ranks[slot]

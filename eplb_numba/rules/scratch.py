@@ -1,52 +1,141 @@
-"""On what is a problem worked out, and how is it cut from the scratch of a worker?"""
+"""On what is a problem worked out, and how is scratch cut into arrays?
+
+On a CPU it is cut once.  A GPU has too few registers to keep all arrays at hand: there each step of a problem cuts again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numba.extending import overload
 
 from .bracket import Bracket, bracket_size
 from .sort import DIGITS
-from .terms import Bench, Desk, Draft, Kept, Layout, Node, Packing, Pairs, Stage
+from .terms import (
+    MOST_SCENARIOS,
+    MOST_STEPS,
+    Bench,
+    Desk,
+    Draft,
+    Items,
+    Kept,
+    Layout,
+    Node,
+    Outlook,
+    Packing,
+    Pairs,
+    Stage,
+    Tools,
+    Window,
+)
 from .words import rule
 
-__all__ = ["bench_size", "lay_out", "lay_out_stage", "sized", "stage_size"]
+__all__ = [
+    "bench_size",
+    "cut_outlook",
+    "cut_stage",
+    "cut_tools",
+    "cut_window",
+    "outlook_size",
+    "recall",
+    "recall_stage",
+    "stage_size",
+    "window_size",
+]
 
 MOST_PAIR_SLOTS = 64  # slots of the largest packs between which two items may go for two
+ENDLESS = 2**60
 
 
 @lru_cache(maxsize=64)
 def bench_size(layout: Layout) -> tuple[int, int]:
-    """Give the number of values and of integers that a bench takes."""
-    return _size_of(lay_out, layout)
+    """Give the number of values and of integers on which the groups or the nodes of a layer can be worked out."""
+    table = np.broadcast_to(np.int32(0), ENDLESS)
+    cuts = [_cut(Bench(table, table, layout, of_groups)) for of_groups in (True, False)]
+    return max(ENDLESS - len(values) for _, values, _ in cuts), max(ENDLESS - len(integers) for *_, integers in cuts)
 
 
 @lru_cache(maxsize=64)
 def stage_size(layout: Layout) -> tuple[int, int]:
-    """Give the number of values and of integers that a stage takes."""
-    return _size_of(lay_out_stage, layout)
+    """Give the number of values and of integers of a staged layer."""
+    table = np.broadcast_to(np.int32(0), ENDLESS)
+    _, values_left, integers_left = _cut_stage(Bench(table, table, layout, False))
+    return ENDLESS - len(values_left), ENDLESS - len(integers_left)
 
 
-def _size_of(cut: Callable[..., tuple[Any, Any, Any]], layout: Layout) -> tuple[int, int]:
-    """Measure by cutting from an endless table."""
-    endless = 2**60
-    table = np.broadcast_to(np.int32(0), endless)
-    _, values_left, integers_left = cut(table, table, layout)
-    return endless - len(values_left), endless - len(integers_left)
+@lru_cache(maxsize=64)
+def outlook_size(layout: Layout) -> tuple[int, int]:
+    """Give the number of values and of integers of an outlook."""
+    table = np.broadcast_to(np.int32(0), ENDLESS)
+    _, values_left, integers_left = _cut_outlook(table, table, layout)
+    return ENDLESS - len(values_left), ENDLESS - len(integers_left)
+
+
+def window_size(layout: Layout) -> int:
+    """Give the number of values of a window."""
+    return (layout.num_logical + 1 + MOST_STEPS) * MOST_STEPS
 
 
 @rule
-def lay_out(values: Any, integers: Any, layout: Layout) -> tuple[Bench, Any, Any]:
-    """Cut scratch into the arrays of a Bench; give it and what is left."""
+def cut_window(values: Any, layout: Layout) -> Window:
+    """Cut all arrays of a window."""
+    loads, values = _take(values, layout.num_logical * MOST_STEPS)
+    sizes, distances = _take(values, MOST_STEPS)
+    return Window(loads, sizes, distances)
+
+
+@rule
+def cut_outlook(values: Any, integers: Any, layout: Layout) -> Outlook:
+    """Cut an outlook."""
+    outlook, _, _ = _cut_outlook(values, integers, layout)
+    return outlook
+
+
+@rule
+def cut_tools(bench: Bench) -> Tools:
+    """Cut the tools for groups or for the replicas of a node."""
+    tools, _, _ = _cut(bench)
+    return tools
+
+
+@rule
+def cut_stage(bench: Bench) -> Stage:
+    """Cut a stage."""
+    stage, _, _ = _cut_stage(bench)
+    return stage
+
+
+def recall(tools: Tools) -> Tools:
+    """Give the same tools; on a GPU, cut anew."""
+    return tools
+
+
+def recall_stage(stage: Stage) -> Stage:
+    """Give the same stage; on a GPU, cut anew."""
+    return stage
+
+
+@overload(recall, target="cpu")
+def _recall_on_cpu(tools):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+    return lambda tools: tools
+
+
+@overload(recall_stage, target="cpu")
+def _recall_stage_on_cpu(stage):  # type: ignore[no-untyped-def]
+    return lambda stage: stage
+
+
+@rule
+def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
+    """Cut all tools; give them and what is left."""
+    values, integers, layout = bench.values, bench.integers, bench.layout
     experts = layout.num_logical // layout.num_nodes
     slots = layout.num_replicas // layout.num_nodes
-    # The same desk serves both stages of packing: groups onto nodes, replicas onto the GPUs of a node.
-    items = max(slots, layout.num_groups)
-    packs = max(layout.num_gpus // layout.num_nodes, layout.num_nodes)
-    pack_slots = max(layout.num_replicas // layout.num_gpus, layout.num_groups // layout.num_nodes)
+    num_items = layout.num_groups if bench.of_groups else slots
+    packs = layout.num_nodes if bench.of_groups else layout.num_gpus // layout.num_nodes
+    pack_slots = num_items // packs
     leaves = 2 * bracket_size(max(experts, packs))
 
     expert_loads, values = _take(values, experts)
@@ -57,17 +146,17 @@ def lay_out(values: Any, integers: Any, layout: Layout) -> tuple[Bench, Any, Any
     node = Node(expert_loads, counts, slot_experts, slot_ranks, slot_loads)
 
     group_loads, values = _take(values, layout.num_groups)
-    kept_items, integers = _take(integers, items)
+    kept_items, integers = _take(integers, num_items)
     kept_loads, values = _take(values, packs)
     kept = Kept(kept_items, kept_loads)
 
-    trial_items, integers = _take(integers, items)
-    trial_loads, values = _take(values, items)
+    trial_items, integers = _take(integers, num_items)
+    trial_loads, values = _take(values, num_items)
     trial_pack_loads, values = _take(values, packs)
     trial = Packing(trial_items, trial_loads, trial_pack_loads)
-    keys, values = _take(values, items)
-    order, integers = _take(integers, items)
-    spare, integers = _take(integers, items + DIGITS)
+    keys, values = _take(values, num_items)
+    order, integers = _take(integers, num_items)
+    spare, integers = _take(integers, num_items + DIGITS)
     fill, integers = _take(integers, packs)
     ranking, integers = _take(integers, packs)
     matches, values = _take(values, leaves)
@@ -82,39 +171,60 @@ def lay_out(values: Any, integers: Any, layout: Layout) -> tuple[Bench, Any, Any
     pairs = Pairs(pair_sums, pair_gains)
     desk = Desk(trial, keys, order, spare, fill, ranking, Bracket(matches, winners), draft, pairs)
 
-    return Bench(node, group_loads, kept, desk), values, integers
+    items = Items(group_loads if bench.of_groups else slot_loads, slot_experts, counts)
+    return Tools(node, items, kept, desk, bench), values, integers
 
 
 @rule
-def lay_out_stage(values: Any, integers: Any, layout: Layout) -> tuple[Stage, Any, Any]:
-    """Cut scratch into the arrays of a Stage; give it and what is left."""
+def _cut_stage(bench: Bench) -> tuple[Stage, Any, Any]:
+    """Cut all arrays of a stage; give it and what is left."""
+    values, integers, layout = bench.values, bench.integers, bench.layout
     order, integers = _take(integers, layout.num_logical)
     experts, integers = _take(integers, layout.num_replicas)
     ranks, integers = _take(integers, layout.num_replicas)
     counts, integers = _take(integers, layout.num_logical)
     gpu_loads, values = _take(values, layout.num_gpus)
     bounds, values = _take(values, layout.num_nodes)
-    return Stage(order, experts, ranks, counts, gpu_loads, bounds), values, integers
+    positions, integers = _take(integers, layout.num_logical)
+    return Stage(order, experts, ranks, counts, gpu_loads, bounds, positions, bench), values, integers
 
 
 @rule
-def sized(bench: Bench, items: int, packs: int) -> tuple[Kept, Desk]:
-    """Cut what is kept and the desk to the size of one packing problem."""
-    desk = bench.desk
-    kept = Kept(bench.kept.items[:items], bench.kept.pack_loads[:packs])
-    trial = Packing(desk.trial.items[:items], desk.trial.loads[:items], desk.trial.pack_loads[:packs])
-    cut = Desk(
-        trial,
-        desk.keys[:items],
-        desk.order[:items],
-        desk.spare,
-        desk.fill[:packs],
-        desk.ranking[:packs],
-        desk.bracket,
-        desk.draft,
-        desk.pairs,
+def _cut_outlook(values: Any, integers: Any, layout: Layout) -> tuple[Outlook, Any, Any]:
+    """Cut all arrays of an outlook; give it and what is left."""
+    experts = layout.num_logical // layout.num_nodes
+    slots, gpus = layout.num_replicas // layout.num_nodes, layout.num_gpus // layout.num_nodes
+    slot_loads, values = _take(values, MOST_SCENARIOS * slots)
+    around, values = _take(values, MOST_SCENARIOS * slots)
+    gpu_loads, values = _take(values, MOST_SCENARIOS * gpus)
+    powers, values = _take(values, MOST_SCENARIOS * gpus)
+    slopes, values = _take(values, MOST_SCENARIOS)
+    burdens, values = _take(values, gpus)
+    costs, values = _take(values, slots)
+    means, values = _take(values, experts)
+    scores, values = _take(values, experts)
+    worsts, values = _take(values, experts)
+    counts, integers = _take(integers, experts)
+    slot_experts, integers = _take(integers, slots)
+    ranks, integers = _take(integers, slots)
+    fill, integers = _take(integers, gpus)
+    outlook = Outlook(
+        slot_loads,
+        around,
+        gpu_loads,
+        powers,
+        slopes,
+        burdens,
+        costs,
+        means,
+        scores,
+        worsts,
+        counts,
+        slot_experts,
+        ranks,
+        fill,
     )
-    return kept, cut
+    return outlook, values, integers
 
 
 @rule

@@ -24,7 +24,7 @@ def sort_descending(keys: Any, order: Any, spare: Any) -> None:
     Keys are finite and not negative.  spare is scratch of items + DIGITS integers.
     """
     if lane() == 0:
-        order[:] = np.argsort(-keys, kind="stable")
+        order[:] = np.argsort(-np.asarray(keys), kind="stable")
     barrier()
 
 

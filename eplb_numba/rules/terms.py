@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..policy import Policy
     from ..topology import Topology
 
+MOST_SCENARIOS = 8  # of a window that are planned for
+MOST_STEPS = 32  # that are told apart while a window is read
 LIGHTEST, FIRST, BEST = 0, 1, 2  # which lighter packs a heavy one may swap with
 AFTER, STUCK, TOGETHER = 0, 1, 2  # when two items may be swapped for two
 PACKED, EITHER = 0, 1  # whether groups are also assigned without swaps
@@ -31,6 +33,27 @@ class Layout(NamedTuple):
     num_groups: int
     num_nodes: int
     num_gpus: int
+
+
+class Job(NamedTuple):
+    """What is to be planned, and how."""
+
+    weight: Any  # (layers, num_logical)
+    steps: Any  # (steps, layers, num_logical) of a window whose plan is to last; no steps where it need not
+    layout: Layout
+    tactics: Tactics
+
+
+class Tables(NamedTuple):
+    """The scratch of one worker."""
+
+    values: Any
+    integers: Any
+    stage_values: Any
+    stage_integers: Any
+    window_values: Any
+    outlook_values: Any
+    outlook_integers: Any
 
 
 class Tactics(NamedTuple):
@@ -51,6 +74,9 @@ class Tactics(NamedTuple):
     groups: int
     apart: int
     max_replicas: int
+    is_lasting: int
+    lasting_starts: int
+    lasting_swaps: int
     limit: Any
     least_gain: Any
     seed: int
@@ -118,8 +144,27 @@ class Node(NamedTuple):
     slot_loads: Any  # (slots)
 
 
+class Bench(NamedTuple):
+    """The scratch of a problem, before it is cut into arrays."""
+
+    values: Any
+    integers: Any
+    layout: Layout
+    of_groups: bool  # whether it is groups that are packed, onto nodes; else it is the replicas of a node, onto its GPUs
+
+
+class Tools(NamedTuple):
+    """All arrays that a problem is worked out on, and the bench that they were cut from."""
+
+    node: Node
+    items: Items
+    kept: Kept
+    desk: Desk
+    bench: Bench
+
+
 class Stage(NamedTuple):
-    """A whole layer as one try leaves it."""
+    """A whole layer as one try leaves it, and the bench that it was cut from."""
 
     order: Any  # (experts) the layer's experts, node by node
     experts: Any  # (slots) the expert in each slot, counted within the node
@@ -127,15 +172,35 @@ class Stage(NamedTuple):
     counts: Any  # (experts)
     loads: Any  # (gpus)
     bounds: Any  # (nodes)
+    positions: Any  # (experts) of each within its node, where a delivered layer is staged again
+    bench: Bench
 
 
-class Bench(NamedTuple):
-    """What one try at a layer is worked out on."""
+class Window(NamedTuple):
+    """The scenarios of a layer."""
 
-    node: Node
-    group_loads: Any  # (groups)
-    kept: Kept
-    desk: Desk
+    loads: Any  # (num_logical, MOST_STEPS) where the mean GPU load is 1
+    sizes: Any  # (MOST_STEPS) how many steps each stands for
+    distances: Any  # (MOST_STEPS, MOST_STEPS)
+
+
+class Outlook(NamedTuple):
+    """What the lasting placement of a node is worked out on; loads stand scenario by scenario."""
+
+    slot_loads: Any  # (scenarios, slots) of the replica in each slot
+    around: Any  # (scenarios, slots) of its GPU
+    gpu_loads: Any  # (scenarios, gpus)
+    powers: Any  # (scenarios, gpus) their eighth powers
+    slopes: Any  # (scenarios)
+    burdens: Any  # (gpus) the share of each in the weighted sum of powers
+    costs: Any  # (slots)
+    means: Any  # (experts)
+    scores: Any  # (experts) by which replicas are given
+    worsts: Any  # (experts) by which they are packed
+    counts: Any  # (experts)
+    experts: Any  # (slots)
+    ranks: Any  # (slots)
+    fill: Any  # (gpus) how many slots are taken; then, whether the GPU has no swap left
 
 
 def layout_of(topology: Topology) -> Layout:
@@ -169,6 +234,9 @@ def tactics_of(policy: Policy, seed: int, dtype: np.dtype[Any]) -> Tactics:
         groups=("packed", "either").index(policy.groups),
         apart=("freely", "where_cheap", "always").index(policy.apart),
         max_replicas=policy.max_replicas,
+        is_lasting=int(policy.objective == "lasting"),
+        lasting_starts=policy.lasting_starts,
+        lasting_swaps=policy.lasting_swaps,
         limit=dtype.type(1 + policy.tolerance),
         least_gain=dtype.type(policy.least_gain),
         seed=stir(stir(0, seed & WORD), seed >> 32),

@@ -6,13 +6,14 @@ lane; in the CUDA simulator the running thread says which lane it is; the CUDA b
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
 from numba.extending import overload
 from numba.extending import register_jitable as rule
 
-__all__ = ["barrier", "best_lane", "lane", "lanes", "rule", "times"]
+__all__ = ["barrier", "best_lane", "lane", "lanes", "root", "rule", "times"]
 
 
 def lane() -> int:
@@ -24,7 +25,7 @@ def lane() -> int:
 def lanes() -> int:
     """Tell how many lanes work on this problem."""
     thread: Any = threading.current_thread()
-    return int(thread.blockDim.x) if hasattr(thread, "blockDim") else 1
+    return int(thread._manager._block_dim[0]) if hasattr(thread, "threadIdx") else 1
 
 
 def barrier() -> None:
@@ -47,6 +48,11 @@ def best_lane(gain: Any, choice: int) -> tuple[Any, int]:
     return -least, choice
 
 
+def root(number: Any) -> Any:
+    """Take the square root, rounded as it must be: everywhere alike."""
+    return type(number)(math.sqrt(number))
+
+
 def times(left: Any, right: Any) -> Any:
     """Multiply so that no compiler may fuse the product into a following sum."""
     return left * right
@@ -65,6 +71,11 @@ def _lanes_on_cpu() -> Any:
 @overload(barrier, target="cpu")
 def _barrier_on_cpu() -> Any:
     return lambda: None
+
+
+@overload(root, target="cpu")
+def _root_on_cpu(number):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+    return lambda number: math.sqrt(number)
 
 
 @overload(times, target="cpu")

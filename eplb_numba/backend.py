@@ -1,0 +1,49 @@
+"""Who plans for an array: the CPU's backend or the GPU's?"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Literal, get_args
+
+from .arrays import Guest
+
+__all__ = ["Backend", "find_backend", "open_backend", "why_not_cuda"]
+
+Backend = Literal["cpu", "cuda"]
+
+
+def find_backend(name: Backend | None, guest: Guest) -> ModuleType:
+    """Give the backend of that name or, if there is no name, that of the device where the array lies."""
+    return open_backend(name or ("cpu" if guest.gpu is None else "cuda"))
+
+
+def open_backend(name: Backend) -> ModuleType:
+    """Give the backend of that name."""
+    if name not in get_args(Backend):
+        raise ValueError(f"backend must be one of {get_args(Backend)}, got {name!r}")
+    if name == "cpu":
+        from . import cpu
+
+        return cpu
+    reason = why_not_cuda()
+    if reason is not None:
+        raise RuntimeError(f'the backend "cuda" needs numba-cuda and a GPU, but {reason}')
+    from . import gpu
+
+    return gpu
+
+
+def why_not_cuda() -> str | None:
+    """Give the reason why nothing can be planned on a GPU here, or None."""
+    if find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed: pip install 'eplb-numba[cu13]', or [cu12] for a driver of CUDA 12"
+    from numba import cuda
+
+    if cuda.is_available():
+        return None
+    try:
+        cuda.get_current_device()
+    except Exception as error:  # noqa: BLE001  # whatever the driver says is the reason
+        return " ".join(str(error).split()).rstrip(" :")
+    return "numba-cuda finds no GPU"

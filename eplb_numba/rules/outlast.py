@@ -1,0 +1,107 @@
+"""How does a plan last: how are a node's replicas placed so that they are balanced in each of several scenarios?
+
+What is lowered is the mean over the steps of the 8-norm of the GPUs' loads, a smooth largest load: on steps that were not seen
+it does better than the largest load itself, which follows a single GPU of a single step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .node import load_node
+from .noise import stir, stream_of
+from .norm import look_up, norm_of
+from .place import Placement, deliver, restage
+from .scratch import cut_outlook, cut_stage, cut_tools, cut_window
+from .spread import pack_over_scenarios, reckon, replicate_by_spread
+from .terms import Bench, Job, Outlook, Stage, Tables, Tactics, Tools, Window
+from .trade import trade
+from .window import read_window
+from .words import barrier, lane, lanes, rule
+
+__all__ = ["outlast_layers", "outlast_node"]
+
+ROUNDS = 4  # searches for each GPU, from one start; what is left of them goes to further starts
+
+
+@rule
+def outlast_layers(job: Job, first: int, step: int, tables: Tables, placement: Placement) -> None:
+    """Replace the plans of the layers first, first + step, ... by what is better over the steps."""
+    layout = job.layout
+    tools = cut_tools(Bench(tables.values, tables.integers, layout, False))
+    stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
+    window = cut_window(tables.window_values, layout)
+    outlook = cut_outlook(tables.outlook_values, tables.outlook_integers, layout)
+    for layer in range(first, len(job.weight), step):
+        count = read_window(job.steps, layer, layout.num_gpus, window)
+        if count > 1:
+            restage(layer, layout, placement, stage)
+            for node in range(layout.num_nodes):
+                outlast_node(job.weight, layer, node, count, job.tactics, tools, stage, window, outlook)
+            deliver(layer, layout, stage, placement)
+
+
+@rule
+def outlast_node(
+    weight: Any,
+    layer: int,
+    index: int,
+    count: int,
+    tactics: Tactics,
+    tools: Tools,
+    stage: Stage,
+    window: Window,
+    outlook: Outlook,
+) -> None:
+    """Put onto the stage, for one node, a placement that is better over the scenarios than the one that stands there."""
+    load_node(weight, layer, index, tools, stage)
+    num_slots, num_experts = len(outlook.costs), len(outlook.means)
+    first_slot, first_expert = index * num_slots, index * num_experts
+    reckon(first_expert, count, stage, window, outlook)
+    for slot in range(lane(), num_slots, lanes()):
+        outlook.experts[slot] = stage.experts[first_slot + slot]
+    for expert in range(lane(), num_experts, lanes()):
+        outlook.counts[expert] = stage.counts[first_expert + expert]
+    barrier()
+    look_up(first_expert, count, stage, window, outlook)
+    best = norm_of(count, window, outlook)
+    copies = _copies(num_slots, num_experts, len(outlook.burdens))
+    replicate_by_spread(copies, tactics, tools.desk.bracket, outlook)
+    stream = stream_of(tactics.seed, layer, 0, index + 1)
+    rounds = tactics.lasting_swaps // tools.bench.layout.num_nodes
+    for start in range(tactics.lasting_starts):
+        if start > 0 and rounds == 0:
+            break
+        if pack_over_scenarios(first_expert, count, copies, stir(stream, start), start > 0, tools, stage, window, outlook):
+            look_up(first_expert, count, stage, window, outlook)
+            rounds -= trade(count, copies, min(rounds, ROUNDS * len(outlook.burdens)), window, outlook)
+            norm = norm_of(count, window, outlook)
+            if norm < best:
+                best = norm
+                _stage_again(index, tools, stage, outlook)
+
+
+@rule
+def _stage_again(index: int, tools: Tools, stage: Stage, outlook: Outlook) -> None:
+    """Write the placement onto the stage, with the loads of the whole window."""
+    value = stage.loads.dtype.type
+    num_slots, num_experts, num_gpus = len(outlook.costs), len(outlook.means), len(outlook.burdens)
+    slots = num_slots // num_gpus
+    for slot in range(lane(), num_slots, lanes()):
+        stage.experts[index * num_slots + slot] = outlook.experts[slot]
+        stage.ranks[index * num_slots + slot] = outlook.ranks[slot]
+    for expert in range(lane(), num_experts, lanes()):
+        stage.counts[index * num_experts + expert] = outlook.counts[expert]
+    for gpu in range(lane(), num_gpus, lanes()):
+        total = value(0)
+        for slot in range(gpu * slots, (gpu + 1) * slots):
+            expert = outlook.experts[slot]
+            total += tools.node.loads[expert] / value(outlook.counts[expert])
+        stage.loads[index * num_gpus + gpu] = total
+    barrier()
+
+
+@rule
+def _copies(num_slots: int, num_experts: int, num_gpus: int) -> int:
+    """Give how many replicas of one expert a GPU may hold: one, unless it has more slots than there are experts."""
+    return (num_slots // num_gpus + num_experts - 1) // num_experts

@@ -1,0 +1,148 @@
+"""How do GPUs trade items so that a node is balanced in each of its scenarios?
+
+The GPU with the largest burden, its share of the weighted sum of powers, swaps the pair of items that lowers this sum most.
+The root is concave: with each scenario weighted by the slope of its root, what lowers the sum lowers the sum of the norms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .norm import add_up, eighth, eighth_root
+from .terms import Outlook, Window
+from .words import barrier, best_lane, lane, lanes, rule, times
+
+__all__ = ["trade"]
+
+LEAST_GAIN = 2.0**-13  # of the burden of the GPU that swaps
+
+
+@rule
+def trade(count: int, copies: int, rounds: int, window: Window, outlook: Outlook) -> int:
+    """Let the GPU with the largest burden swap one item for one of another GPU, as long as that lowers the norms.
+
+    A GPU that has no such swap waits until another one has had one.  Gives the number of searches that this took.
+    """
+    for search in range(rounds):
+        _weigh(count, window, outlook)
+        heavy = _most_burdened(outlook)
+        if heavy < 0:
+            return search
+        swap = _best_swap(heavy, count, copies, outlook)
+        if swap < 0:
+            if lane() == 0:
+                outlook.fill[heavy] = 1
+            barrier()
+        else:
+            _carry_out(swap // len(outlook.costs), swap % len(outlook.costs), count, outlook)
+    return rounds
+
+
+@rule
+def _weigh(count: int, window: Window, outlook: Outlook) -> None:
+    """Work out the slope of each scenario's norm and the burden of each GPU."""
+    value = outlook.means.dtype.type
+    num_gpus = len(outlook.burdens)
+    for scenario in range(lane(), count, lanes()):
+        total = value(0)
+        for gpu in range(num_gpus):
+            total += outlook.powers[scenario * num_gpus + gpu]
+        slope = times(window.sizes[scenario], eighth_root(total)) / total if total > 0 else value(0)
+        outlook.slopes[scenario] = slope
+    barrier()
+    for gpu in range(lane(), num_gpus, lanes()):
+        burden = value(0)
+        for scenario in range(count):
+            burden += times(outlook.powers[scenario * num_gpus + gpu], outlook.slopes[scenario])
+        outlook.burdens[gpu] = burden
+    barrier()
+
+
+@rule
+def _most_burdened(outlook: Outlook) -> int:
+    """Give the GPU with the largest burden that may have a swap left, or -1."""
+    most, heavy = outlook.burdens.dtype.type(-1), -1
+    for gpu in range(lane(), len(outlook.burdens), lanes()):
+        if outlook.fill[gpu] == 0 and outlook.burdens[gpu] > most:
+            most = outlook.burdens[gpu]
+            heavy = gpu
+    most, heavy = best_lane(most, heavy)
+    return heavy if most >= 0 else -1
+
+
+@rule
+def _best_swap(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
+    """Give the swap of an item of the heavy GPU that lowers the burdens most, as leaving * slots in all + coming, or -1."""
+    value = outlook.costs.dtype.type
+    num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
+    slots = num_slots // num_gpus
+    burden = outlook.burdens[heavy]
+    gain, swap = times(value(LEAST_GAIN), burden), -1
+    for leaving in range(heavy * slots, (heavy + 1) * slots):
+        for coming in range(lane(), num_slots, lanes()):
+            outlook.costs[coming] = 0
+        for scenario in range(count):
+            first = scenario * num_slots
+            _add_costs(
+                outlook.slot_loads[first : first + num_slots],
+                outlook.around[first : first + num_slots],
+                outlook.costs,
+                outlook.slot_loads[first + leaving],
+                outlook.gpu_loads[scenario * num_gpus + heavy],
+                outlook.slopes[scenario],
+            )
+        barrier()
+        for light in range(num_gpus):
+            before = burden + outlook.burdens[light]
+            for coming in range(light * slots + lane(), (light + 1) * slots, lanes()):
+                better = before - outlook.costs[coming]
+                if better > gain and light != heavy and _may_swap(leaving, coming, slots, copies, outlook):
+                    gain = better
+                    swap = leaving * num_slots + coming
+        barrier()
+    _, swap = best_lane(gain if swap >= 0 else value(-1), swap)
+    return swap
+
+
+@rule
+def _add_costs(slot_loads: Any, around: Any, costs: Any, leaving: Any, heavy_load: Any, slope: Any) -> None:
+    """Add to costs (slots) the weighted powers of the two GPUs once the leaving load has gone for that in each slot."""
+    rest = heavy_load - leaving
+    for coming in range(lane(), len(costs), lanes()):
+        load = slot_loads[coming]
+        costs[coming] += times(eighth(rest + load) + eighth(around[coming] - load + leaving), slope)
+
+
+@rule
+def _may_swap(leaving: int, coming: int, slots: int, copies: int, outlook: Outlook) -> bool:
+    """Tell whether a swap leaves at most copies replicas of an expert on both GPUs, and is one of different experts."""
+    leaves, comes = outlook.experts[leaving], outlook.experts[coming]
+    if leaves == comes:
+        return False
+    if outlook.counts[leaves] <= copies and outlook.counts[comes] <= copies:
+        return True
+    held_there = held_here = 0
+    for slot in range(slots):
+        held_there += np.int64(outlook.experts[coming // slots * slots + slot] == leaves)
+        held_here += np.int64(outlook.experts[leaving // slots * slots + slot] == comes)
+    return held_there < copies and held_here < copies
+
+
+@rule
+def _carry_out(leaving: int, coming: int, count: int, outlook: Outlook) -> None:
+    """Carry out a swap; any GPU may have another one after it."""
+    num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
+    experts, ranks, loads = outlook.experts, outlook.ranks, outlook.slot_loads
+    if lane() == 0:
+        experts[leaving], experts[coming] = experts[coming], experts[leaving]
+        ranks[leaving], ranks[coming] = ranks[coming], ranks[leaving]
+        for scenario in range(count):
+            one, other = scenario * num_slots + leaving, scenario * num_slots + coming
+            loads[one], loads[other] = loads[other], loads[one]
+        add_up(leaving // (num_slots // num_gpus), count, outlook)
+        add_up(coming // (num_slots // num_gpus), count, outlook)
+    for gpu in range(lane(), num_gpus, lanes()):
+        outlook.fill[gpu] = 0
+    barrier()

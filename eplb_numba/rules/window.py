@@ -1,0 +1,103 @@
+"""Which scenarios does a window of steps stand for?
+
+Each step is scaled to one mean GPU load, for what counts is how its load is spread.  Steps without load count for nothing.
+Where there are more steps than scenarios may be, the two that are most alike become one of twice the weight (Ward's distance),
+again and again: what a plan can learn from a window is how loads vary together, and neighbours in time need not be alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .terms import MOST_SCENARIOS, MOST_STEPS, Window
+from .words import barrier, best_lane, lane, lanes, rule, times
+
+__all__ = ["read_window"]
+
+
+@rule
+def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
+    """Read a layer of steps (steps, layers, experts) into scenarios; give their number, 1 where all steps are alike."""
+    value = window.loads.dtype.type
+    num_experts = steps.shape[2]
+    count = 0
+    for step in range(len(steps)):
+        total = value(0)
+        for expert in range(num_experts):
+            total += abs(value(steps[step, layer, expert]))
+        if total > 0:
+            if count == MOST_STEPS:
+                count = _merge_the_closest(count, num_experts, window)
+            for expert in range(lane(), num_experts, lanes()):
+                share = abs(value(steps[step, layer, expert])) / total
+                window.loads[expert * MOST_STEPS + count] = times(share, value(num_gpus))
+            window.sizes[count] = 1
+            barrier()
+            _measure(count, count, num_experts, window)
+            count += 1
+    while count > MOST_SCENARIOS or (count > 1 and _closest(count, window)[0] == 0):
+        count = _merge_the_closest(count, num_experts, window)
+    return count
+
+
+@rule
+def _measure(scenario: int, count: int, num_experts: int, window: Window) -> None:
+    """Measure the distances of a scenario to the first count others: by how much merging them adds to the squares."""
+    loads, sizes, distances = window
+    row = scenario * MOST_STEPS
+    for other in range(lane(), count, lanes()):
+        distances[row + other] = 0
+    for expert in range(num_experts):
+        own = loads[expert * MOST_STEPS + scenario]
+        for other in range(lane(), count, lanes()):
+            gap = own - loads[expert * MOST_STEPS + other]
+            distances[row + other] += times(gap, gap)
+    for other in range(lane(), count, lanes()):
+        distance = times(distances[row + other], times(sizes[scenario], sizes[other]) / (sizes[scenario] + sizes[other]))
+        distances[row + other] = distance
+        distances[other * MOST_STEPS + scenario] = distance
+    barrier()
+
+
+@rule
+def _closest(count: int, window: Window) -> tuple[Any, int]:
+    """Give the least distance of two scenarios and the first pair that has it, as one number."""
+    nearest = window.distances.dtype.type(np.inf)
+    pair = -1
+    for one in range(lane(), count, lanes()):
+        for other in range(one + 1, count):
+            distance = window.distances[one * MOST_STEPS + other]
+            if distance < nearest:
+                nearest = distance
+                pair = one * MOST_STEPS + other
+    closeness, pair = best_lane(-nearest, pair)
+    return -closeness, pair
+
+
+@rule
+def _merge_the_closest(count: int, num_experts: int, window: Window) -> int:
+    """Merge the two scenarios that are most alike; the last one takes the place that is free.  Give their number."""
+    loads, sizes, distances = window
+    nearest, pair = _closest(count, window)
+    one, other, last = pair // MOST_STEPS, pair % MOST_STEPS, count - 1
+    whole = sizes[one] + sizes[other]
+    for expert in range(lane(), num_experts, lanes()):
+        row = expert * MOST_STEPS
+        if nearest > 0:  # else they are the same, and no rounding may change that
+            sum_of_both = times(loads[row + one], sizes[one]) + times(loads[row + other], sizes[other])
+            loads[row + one] = sum_of_both / whole
+        loads[row + other] = loads[row + last]
+    barrier()
+    if lane() == 0:
+        sizes[one] = whole
+        sizes[other] = sizes[last]
+    for scenario in range(lane(), count, lanes()):
+        distances[other * MOST_STEPS + scenario] = distances[last * MOST_STEPS + scenario]
+    barrier()
+    for scenario in range(lane(), count, lanes()):
+        distances[scenario * MOST_STEPS + other] = distances[other * MOST_STEPS + scenario]
+    barrier()
+    _measure(one, last, num_experts, window)
+    return last

@@ -1,0 +1,35 @@
+"""How does a compiled function that was kept on disk know that the rules it was made of are still the same?
+
+Numba keeps a function under its own code and closure, and does not look at what it calls.  With a digest of all the rules in
+the closure, none that was made of other rules is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+from types import CellType, FunctionType
+from typing import Any
+
+__all__ = ["stamped"]
+
+
+def stamped(function: Any) -> FunctionType:
+    """Give a function without a closure the digest of the rules as one."""
+    code = function.__code__.replace(co_freevars=("rules",))
+    closure = (CellType(_digest_of_rules()),)
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, closure)
+
+
+@cache
+def _digest_of_rules() -> str:
+    """Give a digest of the files in ``rules``, and of those in ``gpu``, which say what their words mean there."""
+    folders = [resources.files(__package__).joinpath(name) for name in ("gpu", "rules")]
+    files = sorted(
+        (folder.name, file.name, file.read_bytes())
+        for folder in folders
+        for file in folder.iterdir()
+        if file.name.endswith(".py")
+    )
+    return hashlib.sha256(repr(files).encode()).hexdigest()

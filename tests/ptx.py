@@ -1,0 +1,115 @@
+"""What do the kernels become?  Compiles all of them without a GPU and prints what PTX and its assembler say, as JSON.
+
+Run as a program of its own: the tests run where numba.cuda is the simulator, which compiles nothing.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numba.cuda.compiler
+import numba.cuda.dispatcher
+import numpy as np
+from numba import cuda
+from numba.cuda.typing.typeof import Purpose, typeof
+
+from eplb_numba import POLICIES, Topology
+from eplb_numba.gpu.kernels import KERNELS, Work
+from eplb_numba.rules.place import Placement, placement_arrays
+from eplb_numba.rules.rows import Packs, Replicas
+from eplb_numba.rules.terms import layout_of, tactics_of
+
+ASSEMBLED = (9, 0)
+FUSED = re.compile(r"\bfma\.\w+(?:\.\w+)*\.f(?:32|64)")
+APPROXIMATE = re.compile(r"\b(?:div\.(?:approx|full)|rcp|ex2|lg2|sqrt\.approx|\w+\.ftz)\b")
+
+
+def signatures(dtype, kinds):
+    """Give each kernel's name and the types of its arguments, for loads of one type and weights of some kinds."""
+
+    def empty(axes, kind=dtype):
+        return np.empty((1,) * axes, kind)
+
+    layout = layout_of(Topology(4, 4, 1, 1, 1))
+    tactics = tactics_of(POLICIES["balanced"], 0, np.dtype(dtype))
+    integers = empty(2, np.int32)
+    counts = empty(1, np.int32)
+    work = Work(empty(2), counts, empty(3), empty(3, np.int32), empty(2), integers, counts, empty(2), empty(2), integers)
+    placement = Placement(*(np.empty(shape, kind) for shape, kind in placement_arrays(1, layout, np.dtype(dtype))))
+    indices = empty(2, np.int64)
+    arguments = {
+        "assign": (layout, tactics, work),
+        "place": (layout, tactics, work),
+        "deliver": (layout, tactics, work, placement),
+        "outlast": (layout, tactics, work),
+        "deliver_again": (layout, work, placement),
+        "list_slots": (placement, empty(3, np.int64)),
+        "pack": (layout, tactics, work, Packs(indices, indices)),
+        "replicate": (layout, tactics, work, Replicas(indices, indices, indices)),
+    }
+    for kind, zero in kinds:
+        arguments[f"take_in {np.dtype(kind).name}"] = (empty(3, kind), zero, 1.0, work)
+        arguments[f"read_window {np.dtype(kind).name}"] = (empty(3, kind), layout, work, placement)
+    for name, values in arguments.items():
+        yield name, tuple(typeof(value, Purpose.argument) for value in values)
+
+
+def compile_kernel(name, types, capability):
+    """Compile a kernel to PTX as if a GPU of this compute capability were here."""
+    device = SimpleNamespace(compute_capability=capability)
+    numba.cuda.dispatcher.get_current_device = numba.cuda.compiler.get_current_device = lambda: device
+    ptx, _ = cuda.compile_ptx(getattr(KERNELS, name.split()[0]).py_func, types, cc=capability)
+    return ptx
+
+
+def assemble(ptx, assembler):
+    """Give registers, spilled bytes, stack and shared memory that the assembler reports for compute capability 9.0."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "kernel.ptx"
+        source.write_text(ptx)
+        said = subprocess.run(
+            [assembler, "-v", "-arch", "sm_90", str(source), "-o", str(Path(folder) / "kernel.cubin")],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+    spilled = [int(number) for number in re.findall(r"(\d+) bytes spill", said)]
+    return {
+        "registers": max(int(number) for number in re.findall(r"Used (\d+) registers", said)),
+        "spilled": sum(spilled),
+        "stack": max(int(number) for number in re.findall(r"(\d+) bytes stack frame", said)),
+        "shared": max([0, *(int(number) for number in re.findall(r"(\d+) bytes smem", said))]),
+    }
+
+
+KINDS = {
+    "float32": [(np.float32, np.float32(0)), (np.int64, np.int64(0)), (np.uint64, np.uint64(0))],
+    "float64": [(np.float64, np.float64(0))],
+}
+
+
+def main(dtype, capability, assembler):
+    """Compile all kernels for loads of one type and one compute capability and print a list of what became of them."""
+    capability = tuple(map(int, capability.split(".")))
+    reports = []
+    for name, types in signatures(dtype, KINDS[dtype]):
+        ptx = compile_kernel(name, types, capability)
+        report = {
+            "kernel": name,
+            "loads": dtype,
+            "capability": ".".join(map(str, capability)),
+            "fused": FUSED.findall(ptx),
+            "approximate": APPROXIMATE.findall(ptx),
+        }
+        if capability == ASSEMBLED:
+            report |= assemble(ptx, assembler)
+        reports.append(report)
+    json.dump(reports, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,346 @@
+"""Does the GPU give the CPU's answer, bit for bit?  Where there is no GPU, its simulator runs blocks of several lanes."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eplb_numba import POLICIES, Planner, Policy, balanced_packing, metrics, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import gpu as backend
+
+from .cases import QUICK_POLICIES, problems, topologies, weights
+
+SIMULATED = "NUMBA_ENABLE_CUDASIM" in os.environ
+FIELDS = ("phy2log", "log2phy", "logcnt", "gpu_loads", "bound", "balancedness")
+# The simulator takes a second for what a GPU does in a millisecond.
+EXAMPLES = 4 if SIMULATED else 500
+LANES = [2, 3] if SIMULATED else [128]
+
+each_policy = pytest.mark.parametrize("name", POLICIES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fewer_lanes():
+    """Let the simulator run blocks of few lanes: each is a thread of Python."""
+    before = backend.LANES
+    backend.LANES = LANES[-1]
+    yield
+    backend.LANES = before
+
+
+@pytest.fixture(autouse=True)
+def errors_of_this_thread_only(monkeypatch):
+    """Raise the simulator's errors anew: their frames belong to threads that are gone, and whoever looks at them crashes."""
+    launch = backend._launch
+
+    def careful(*arguments, **options):
+        try:
+            launch(*arguments, **options)
+        except Exception as error:  # noqa: BLE001
+            message = f"{type(error).__name__}: {error}"
+        else:
+            return
+        raise AssertionError(message)
+
+    if SIMULATED:
+        monkeypatch.setattr(backend, "_launch", careful)
+
+
+class GpuArray:
+    """An array of a library on the simulated GPU."""
+
+    device = "cuda:0"
+
+    def __init__(self, array):
+        self.array = array
+
+    def __getitem__(self, index):
+        found = self.array[index]
+        return GpuArray(found) if isinstance(found, np.ndarray) else found
+
+    def __setitem__(self, index, value):
+        self.array[index] = value
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getattr__(self, name):
+        if name in ("shape", "dtype", "ndim", "nbytes", "itemsize", "T", "max"):
+            return getattr(self.array, name)
+        raise AttributeError(name)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.array, dtype)
+
+    def __array_namespace__(self, api_version=None):
+        return GpuLibrary
+
+    def __dlpack__(self, **options):
+        raise AssertionError("nobody on a CPU may look at what lies on a GPU")
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def to_device(self, device, stream=None):
+        """Copy to the CPU."""
+        assert device == "cpu"
+        return self.array.copy()
+
+
+class GpuLibrary:
+    """A library that keeps its arrays on the simulated GPU."""
+
+    float32, float64, int64, int32 = np.float32, np.float64, np.int64, np.int32
+
+    @staticmethod
+    def empty(shape, dtype, device):
+        assert device == "cuda:0"
+        return GpuArray(np.empty(shape, dtype))
+
+    @staticmethod
+    def asarray(array, device):
+        assert device == "cuda:0"
+        return GpuArray(np.array(array))
+
+    @staticmethod
+    def astype(array, dtype):
+        return GpuArray(array.array.astype(dtype))
+
+
+def on_gpu(array):
+    """Put an array on the GPU, as a library of its own does it."""
+    if SIMULATED:
+        return GpuArray(np.array(array))
+
+    return torch.from_numpy(np.array(array)).cuda()
+
+
+def on_cpu(array):
+    """Look at an array on the GPU."""
+    return np.asarray(array) if SIMULATED else array.cpu().numpy()
+
+
+def assert_same(theirs, ours):
+    """Compare two plans with ==."""
+    for field in FIELDS:
+        np.testing.assert_array_equal(on_cpu(getattr(theirs, field)), getattr(ours, field), err_msg=field)
+
+
+@pytest.mark.filterwarnings("ignore:Grid size", "ignore:Host array")  # one block is enough here
+def test_lanes_share_the_work():
+    """A block has as many lanes as it was launched with, each knows which it is, and they agree on the best offer."""
+    from numba import cuda
+
+    from eplb_numba.rules.words import best_lane, lane, lanes
+
+    @cuda.jit
+    def note(seen):
+        gain, choice = best_lane(float(lane() // 2), lane())
+        seen[lane(), 0], seen[lane(), 1], seen[lane(), 2], seen[lane(), 3] = lane(), lanes(), gain, choice
+
+    size = 4 if SIMULATED else 128
+    seen = np.zeros((size, 4), np.int64)
+    note[1, size, 0, 64](seen)
+    assert seen.tolist() == [[index, size, (size - 1) // 2, size - 2] for index in range(size)]
+
+
+@each_policy
+@settings(max_examples=EXAMPLES)
+@given(problem=problems(), seed=st.integers(0, 2**64 - 1), lanes=st.sampled_from(LANES))
+def test_every_policy_gives_the_same_bits(name, problem, seed, lanes):
+    """On every kind of topology and load the GPU gives the CPU's plan."""
+    weight, numbers = problem
+    policy = replace(QUICK_POLICIES[name], restarts=min(POLICIES[name].restarts, 3), starts=min(POLICIES[name].starts, 3))
+    backend.LANES = lanes
+    theirs = plan_experts(on_gpu(weight), *numbers, policy=policy, seed=seed)
+    assert_same(theirs, plan_experts(weight, *numbers, policy=policy, seed=seed))
+
+
+@settings(max_examples=4 * EXAMPLES)
+@given(
+    problem=problems(),
+    policy=st.builds(
+        Policy,
+        starts=st.integers(1, 2),
+        restarts=st.integers(1, 2),
+        noise=st.sampled_from([(1.0, 1.0), (0.5, 1.5)]),
+        swaps=st.integers(0, 6),
+        heaviest=st.integers(1, 4),
+        partners=st.sampled_from(["lightest", "first", "best"]),
+        pair_swaps=st.integers(0, 6),
+        pair_partners=st.sampled_from(["lightest", "first", "best"]),
+        pairs=st.sampled_from(["after", "stuck", "together"]),
+        tolerance=st.sampled_from([0.0, 0.1]),
+        winner=st.sampled_from(["max", "spread"]),
+        groups=st.sampled_from(["packed", "either"]),
+        apart=st.sampled_from(["freely", "where_cheap", "always"]),
+    ),
+)
+def test_any_policy_gives_the_same_bits(problem, policy):
+    """Every combination of tactics gives the CPU's plan."""
+    weight, numbers = problem
+    assert_same(plan_experts(on_gpu(weight), *numbers, policy=policy), plan_experts(weight, *numbers, policy=policy))
+
+
+@settings(max_examples=EXAMPLES)
+@given(
+    problem=problems(),
+    kind=st.sampled_from(["float32", "float64", "float16", "int8", "int32", "int64", "uint8", "uint64"]),
+    num_steps=st.integers(1, 3),
+)
+def test_every_type_and_steps_give_the_same_bits(problem, kind, num_steps):
+    """Weights of every type, with and without steps, are added up on the GPU as on the CPU."""
+    weight, numbers = problem
+    top = {"float16": 1000, "int8": 127, "uint8": 255}.get(kind, 1e6)
+    steps = np.stack([np.minimum(weight * (1 + step), top) for step in range(num_steps)]).astype(kind)
+    for window in (steps, steps[0]):
+        assert_same(plan_experts(on_gpu(window), *numbers), plan_experts(window, *numbers))
+
+
+@settings(max_examples=2 * EXAMPLES)
+@given(problem=problems(), seed=st.integers(0, 2**32), num_steps=st.sampled_from([2, 3, 9]))
+def test_lasting_plans_give_the_same_bits(problem, seed, num_steps):
+    """Plans for windows whose steps differ, more of them than there are scenarios, too, are the same on the GPU."""
+    weight, numbers = problem
+    steps = weight * np.random.default_rng(seed).integers(0, 4, (num_steps, *weight.shape)).astype(weight.dtype)
+    policy = replace(POLICIES["balanced"], lasting_swaps=12, lasting_starts=2)
+    theirs = plan_experts(on_gpu(steps), *numbers, policy=policy, seed=seed)
+    assert_same(theirs, plan_experts(steps, *numbers, policy=policy, seed=seed))
+
+
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_single_stages_give_the_same_bits(data):
+    """balanced_packing and replicate_experts give the CPU's answer."""
+    num_packs = data.draw(st.integers(1, 4))
+    weight = data.draw(weights(num_packs * data.draw(st.integers(1, 4))))
+    for theirs, ours in (
+        (balanced_packing(on_gpu(weight), num_packs), balanced_packing(weight, num_packs)),
+        (replicate_experts(on_gpu(weight), weight.shape[1] + 3), replicate_experts(weight, weight.shape[1] + 3)),
+    ):
+        for one, other in zip(theirs, ours, strict=True):
+            np.testing.assert_array_equal(on_cpu(one), other)
+
+
+@settings(max_examples=EXAMPLES)
+@given(
+    data=st.data(),
+    name=st.sampled_from(sorted(POLICIES)),
+    dtype=st.sampled_from(["float32", "float64"]),
+    kind=st.sampled_from(["float32", "int64"]),
+)
+def test_a_planner_plans_as_on_the_cpu(data, name, dtype, kind):
+    """A planner on the GPU gives the CPU planner's plans, always in the same memory."""
+    topology = data.draw(topologies())
+    policy = replace(QUICK_POLICIES[name], restarts=2, starts=1)
+    there = Planner(2, *topology, policy=policy, dtype=dtype, gpu=0)
+    here = Planner(2, *topology, policy=policy, dtype=dtype)
+    plans = []
+    for _ in range(2):
+        weight = data.draw(weights(topology[0], dtypes=(np.float32,)))
+        if kind == "int64":
+            weight = np.minimum(weight, 2.0**50).astype(kind)
+        plans.append(there.plan(on_gpu(weight)))
+        assert_same(plans[-1], here.plan(weight))
+    assert plans[0].phy2log is plans[1].phy2log
+
+
+def test_strided_weights():
+    """A weight whose memory is not contiguous is read as it lies."""
+    weight = np.random.default_rng(0).lognormal(0, 1, (16, 3)).astype(np.float32)
+    tensor = on_gpu(weight)
+    assert_same(plan_experts(tensor.T, 24, 1, 1, 4), plan_experts(weight.T, 24, 1, 1, 4)) if not SIMULATED else None
+    assert_same(plan_experts(on_gpu(weight.T), 24, 1, 1, 4), plan_experts(weight.T, 24, 1, 1, 4))
+
+
+@pytest.mark.filterwarnings("ignore:Grid size")
+def test_shapes_beyond_shared_memory(monkeypatch):
+    """Where shared memory does not do, scratch lies in global memory, and fewer blocks take more problems each."""
+    monkeypatch.setattr(backend, "SHARED_BYTES", 0)
+    monkeypatch.setattr(backend, "FEWEST_BLOCKS", 2)
+    monkeypatch.setattr(backend, "MOST_BLOCKS", 2)
+    weight = np.random.default_rng(1).lognormal(0, 1, (3, 16)).astype(np.float32)
+    for groups in (1, 4):
+        assert_same(plan_experts(on_gpu(weight), 24, groups, 2, 4), plan_experts(weight, 24, groups, 2, 4))
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf, 1e38])
+def test_a_layer_that_holds_no_loads_is_marked(bad):
+    """On a GPU, where nobody looks, such a layer is planned as if it had no load; its balancedness is NaN; others are well."""
+    weight = np.random.default_rng(2).lognormal(0, 1, (3, 8)).astype(np.float32)
+    weight[1, 5] = bad
+    plan = plan_experts(on_gpu(weight), 12, 1, 1, 4)
+    weight[1] = 0
+    expected = plan_experts(weight, 12, 1, 1, 4)
+    for field in FIELDS[:-1]:
+        np.testing.assert_array_equal(on_cpu(getattr(plan, field)), getattr(expected, field))
+    assert np.isnan(on_cpu(plan.balancedness)).tolist() == [False, True, False]
+
+
+def test_a_negative_load_that_rounding_hides_is_marked():
+    """A negative load is found even where it is too small to change the sum that it is added to."""
+    weight = np.full((2, 1, 8), 1e8, np.float32)
+    weight[1, 0, 3] = -1
+    assert np.isnan(on_cpu(plan_experts(on_gpu(weight), 12, 1, 1, 4).balancedness)).tolist() == [True]
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # the simulator's, where a GPU says nothing
+def test_overflowing_integers_are_marked():
+    """So is a layer whose steps add up to more than 64 bits hold."""
+    weight = np.full((2, 2, 8), 2**40)
+    weight[:, 1] = 2**62
+    plan = plan_experts(on_gpu(weight), 12, 1, 1, 4)
+    assert np.isnan(on_cpu(plan.balancedness)).tolist() == [False, True]
+
+
+def test_backends_may_be_chosen():
+    """backend= plans where it says, and results go back to where the weight lies."""
+    weight = np.random.default_rng(3).lognormal(0, 1, (2, 8)).astype(np.float32)
+    expected = plan_experts(weight, 12, 1, 1, 4)
+    there = plan_experts(weight, 12, 1, 1, 4, backend="cuda")
+    assert isinstance(there.phy2log, np.ndarray)
+    assert_same_on_cpu(there, expected)
+    here = plan_experts(on_gpu(weight), 12, 1, 1, 4, backend="cpu")
+    assert type(here.phy2log) is type(on_gpu(weight))
+    assert_same(here, expected)
+    for one, other in zip(balanced_packing(weight, 2, backend="cuda"), balanced_packing(weight, 2), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def assert_same_on_cpu(theirs, ours):
+    """Compare two plans that are both on the CPU."""
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(theirs, field), getattr(ours, field))
+
+
+def test_a_fixed_width():
+    """With a fixed width log2phy is padded on the GPU, too."""
+    weight = np.random.default_rng(4).lognormal(0, 1, (2, 8)).astype(np.float32)
+    _, theirs, _ = rebalance_experts(on_gpu(weight), 12, 1, 1, 4, log2phy_width=7)
+    _, ours, _ = rebalance_experts(weight, 12, 1, 1, 4, log2phy_width=7)
+    np.testing.assert_array_equal(on_cpu(theirs), ours)
+
+
+def test_metrics_measure_what_lies_on_a_gpu():
+    """Metrics take arrays from a GPU, and give what they measure back there."""
+    weight = np.random.default_rng(5).lognormal(0, 1, (2, 8)).astype(np.float32)
+    plan = plan_experts(on_gpu(weight), 12, 1, 1, 4)
+    loads = metrics.gpu_loads(on_gpu(weight), plan.phy2log, 4)
+    np.testing.assert_array_equal(on_cpu(loads), on_cpu(plan.gpu_loads))
+
+
+def test_mistakes():
+    """What does not fit together is refused."""
+    weight = np.ones((2, 8), np.float32)
+    with pytest.raises(ValueError, match=r"weight must lie on GPU 0 like its planner, got one on the CPU"):
+        Planner(2, 8, 12, 1, 1, 4, gpu=0).plan(weight)
+    with pytest.raises(ValueError, match=r"weight must lie on the CPU like its planner, got one on GPU 0"):
+        Planner(2, 8, 12, 1, 1, 4).plan(on_gpu(weight))
+    with pytest.raises(ValueError, match=r"backend must be one of \('cpu', 'cuda'\), got 'tpu'"):
+        plan_experts(weight, 12, 1, 1, 4, backend="tpu")
+    with pytest.raises(TypeError, match=r"weight must hold real numbers of at most 64 bits, got \w+ of \S*complex64"):
+        plan_experts(on_gpu(weight.astype(np.complex64)), 12, 1, 1, 4)

@@ -5,6 +5,7 @@ from . import metrics
 from .api import balanced_packing, rebalance_experts, replicate_experts
 from .planner import Plan, Planner, plan_experts
 from .policy import POLICIES, Policy
+from .replay import Replay, replay
 from .topology import Topology
 
 __all__ = [
@@ -12,11 +13,13 @@ __all__ = [
     "Plan",
     "Planner",
     "Policy",
+    "Replay",
     "Topology",
     "balanced_packing",
     "metrics",
     "plan_experts",
     "rebalance_experts",
+    "replay",
     "replicate_experts",
 ]
 __version__ = "0.1.0"

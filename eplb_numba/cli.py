@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import time
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import __version__
-from .planner import Plan, plan_experts
 from .policy import POLICIES
 from .topology import Topology, integer
 
@@ -22,13 +23,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="eplb-numba", description="Balance the experts of a Mixture-of-Experts model.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    demo_parser = commands.add_parser(
+    _add_demo(commands)
+    _add_replay(commands)
+    _add_info(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, TypeError, OSError) as error:
+        parser.error(str(error))
+    return 0
+
+
+def _add_demo(commands: Any) -> None:
+    parser = commands.add_parser(
         "demo",
         help="plan a made-up skewed load with each policy and print a table",
         description="Plan a made-up, seeded, skewed load with each policy and print a table. The default shape is "
         "DeepSeek-V3's on 32 GPUs.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.set_defaults(run=_demo)
     for name, default, text in (
         ("layers", 58, "MoE layers"),
         ("experts", 256, "experts per layer"),
@@ -39,62 +53,136 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("seed", 0, "seed of the load"),
         ("repeats", 9, "timed runs of each policy, of which the median is printed"),
     ):
-        demo_parser.add_argument(f"--{name}", type=int, default=default, help=text)
-    demo_parser.add_argument("--policy", action="append", choices=list(POLICIES), help="a policy to run (default: all)")
-    options = parser.parse_args(arguments)
-    try:
-        topology = Topology(options.experts, options.slots, options.groups, options.nodes, options.gpus)
-        for name in ("layers", "repeats"):
-            if integer(name, getattr(options, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")
-        if options.seed < 0:
-            raise ValueError(f"seed must not be negative, got {options.seed}")
-    except ValueError as error:
-        parser.error(str(error))
+        parser.add_argument(f"--{name}", type=int, default=default, help=text)
+    parser.add_argument("--policy", action="append", choices=list(POLICIES), help="a policy to run (default: all)")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from .demo import demo
+
+    topology = Topology(options.experts, options.slots, options.groups, options.nodes, options.gpus)
+    for name in ("layers", "repeats"):
+        if integer(name, getattr(options, name)) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}")
+    if options.seed < 0:
+        raise ValueError(f"seed must not be negative, got {options.seed}")
     demo(topology, options.layers, options.seed, options.repeats, options.policy or list(POLICIES))
-    return 0
 
 
-def demo(topology: Topology, num_layers: int, seed: int, repeats: int, policies: Sequence[str]) -> None:
-    """Plan a skewed load with each policy and print what it took and how good it is."""
-    weight = skewed_load(num_layers, topology.num_logical, seed)
-    placing = "hierarchical" if topology.is_hierarchical else "global"
-    print(
-        f"{num_layers} layers, {topology.num_logical} experts in {topology.num_groups} groups -> {topology.num_replicas} "
-        f"slots on {topology.num_gpus} GPUs in {topology.num_nodes} nodes, {placing}"
+def _add_replay(commands: Any) -> None:
+    parser = commands.add_parser(
+        "replay",
+        help="walk a recorded trace with each policy and print how balanced the next steps were",
+        description="Plan on the last steps of a recorded trace, score each plan on the steps that follow, and print a table.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    print("Balancedness is the mean over layers of mean GPU load / largest GPU load.")
-    print(f"Before, each expert in one place and the spare slots in turn: {_before(weight, topology):.4f}")
+    parser.set_defaults(run=_replay)
+    parser.add_argument("file", help="a .npy file of loads (steps, layers, experts), or an .npz file with an array 'load'")
+    parser.add_argument("--slots", type=int, required=True, help="slots per layer")
+    parser.add_argument("--gpus", type=int, required=True, help="GPUs")
+    parser.add_argument("--groups", type=int, default=1, help="groups of experts; 1 for a global placement")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes")
+    parser.add_argument("--every", type=int, default=1, help="steps that a plan is in force")
+    parser.add_argument("--history", type=int, default=8, help="steps that a plan is made for")
+    parser.add_argument("--shuffle", type=int, metavar="SEED", help="shuffle the steps first")
+    parser.add_argument("--policy", action="append", choices=list(POLICIES), help="a policy to run (default: all)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _replay(options: argparse.Namespace) -> None:
+    from .replay import replay
+
+    trace = _read_trace(options.file)
+    if options.shuffle is not None:
+        trace = trace[np.random.default_rng(options.shuffle).permutation(len(trace))]
+    topology = Topology(trace.shape[-1], options.slots, options.groups, options.nodes, options.gpus)
+    rows = {}
+    for policy in options.policy or list(POLICIES):
+        with _Bar(policy, quiet=options.json) as bar:
+            result = replay(trace, topology, policy, every=options.every, history=options.history, progress=bar.show)
+        rows[policy] = {
+            "balancedness": float(result.balancedness.mean()),
+            "worst step": float(result.balancedness.mean(axis=1).min()),
+            "slots moved": float(result.moves[1:].mean()) if len(result.moves) > 1 else 0.0,
+            "ms": float(np.median(result.seconds)) * 1e3,
+        }
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+    steps, layers, experts = trace.shape
+    print(f"{steps} steps of {layers} layers and {experts} experts -> {options.slots} slots on {options.gpus} GPUs;")
+    print(
+        f"planned on {options.history} steps, every {options.every}. Balancedness of the steps that follow, moves per layer:"
+    )
     print()
-    print(f"{'policy':<40} {'ms':>9} {'balancedness':>13} {'above the bound':>16}")
-    for policy in policies:
-        seconds, plan = _time(weight, topology, policy, repeats)
-        above = float(np.mean(plan.gpu_loads.max(axis=1) / plan.bound - 1))
-        balanced = float(np.mean(plan.balancedness))
-        print(f"{policy:<40} {seconds * 1e3:>9.2f} {balanced:>13.4f} {above:>15.4%}")
-
-
-def skewed_load(num_layers: int, num_experts: int, seed: int) -> NDArray[np.float32]:
-    """Make up loads as routers produce them: a few experts get most of the tokens."""
-    return np.random.default_rng(seed).lognormal(6.0, 1.0, (num_layers, num_experts)).astype(np.float32)
-
-
-def _before(weight: NDArray[np.float32], topology: Topology) -> float:
-    """Measure the placement of a model that was just loaded."""
-    from .metrics import balancedness
-
-    slots = np.arange(topology.num_replicas) % topology.num_logical
-    placement = np.broadcast_to(slots, (len(weight), topology.num_replicas))
-    return float(np.mean(balancedness(weight, placement, topology.num_gpus)))
-
-
-def _time(weight: NDArray[np.float32], topology: Topology, policy: str, repeats: int) -> tuple[float, Plan]:
-    """Plan once to compile, then time the median of some more plans."""
-    durations = []
-    for _ in range(repeats + 1):
-        begin = time.perf_counter()
-        plan = plan_experts(
-            weight, topology.num_replicas, topology.num_groups, topology.num_nodes, topology.num_gpus, policy=policy
+    print(f"{'policy':<40} {'balancedness':>12} {'worst step':>11} {'slots moved':>12} {'ms a plan':>10}")
+    for policy, row in rows.items():
+        print(
+            f"{policy:<40} {row['balancedness']:>12.4f} {row['worst step']:>11.4f} {row['slots moved']:>12.1f} "
+            f"{row['ms']:>10.2f}"
         )
-        durations.append(time.perf_counter() - begin)
-    return float(np.median(durations[1:])), plan
+
+
+def _read_trace(name: str) -> Any:
+    """Read the loads of a trace from a file."""
+    try:
+        with Path(name).open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, np.ndarray):
+                if "load" not in found:
+                    raise ValueError(f"it holds no array 'load' but {', '.join(found)}")
+                found = found["load"]
+    except (EOFError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{name} must be a .npy file, or an .npz file with an array 'load': {error}") from error
+    if found.ndim != 3:
+        raise ValueError(f"{name} must hold loads (steps, layers, experts), got shape {found.shape}")
+    return found
+
+
+class _Bar:
+    """A progress bar on a terminal, where tqdm is installed."""
+
+    def __init__(self, name: str, quiet: bool) -> None:
+        self._bar: Any = None
+        if quiet:
+            return
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return
+        self._bar = tqdm(desc=name, unit="step", leave=False, disable=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: int, of: int) -> None:
+        """Show how many steps are done."""
+        if self._bar is not None:
+            self._bar.total = of
+            self._bar.update(done - self._bar.n)
+
+
+def _add_info(commands: Any) -> None:
+    parser = commands.add_parser(
+        "info",
+        help="tell what can be planned with here",
+        description="Print versions, backends and why one is missing, the threading layer, the cache folder and the GPU.",
+    )
+    parser.set_defaults(run=_info)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _info(options: argparse.Namespace) -> None:
+    from .info import gather_info
+
+    found = gather_info()
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return
+    for topic, facts in found.items():
+        for name, fact in facts.items() if isinstance(facts, dict) else [("", facts)]:
+            print(f"{f'{topic} {name}'.replace('_', ' ').strip():<24} {'-' if fact is None else fact}")

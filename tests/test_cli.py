@@ -1,9 +1,11 @@
 """Does the command line do what the README says?"""
 
+import json
 import re
 import runpy
 import sys
 
+import numpy as np
 import pytest
 
 from eplb_numba import POLICIES, __version__
@@ -88,3 +90,71 @@ def test_python_m_runs_the_command(capsys, monkeypatch):
         runpy.run_module("eplb_numba", run_name="__main__")
     assert stop.value.code == 0
     assert capsys.readouterr().out.strip() == __version__
+
+
+def test_info_tells_what_is_here(capsys):
+    """Info names versions, backends, threads and the cache folder, as text and as JSON."""
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert "versions numba" in text
+    assert "backends cpu             ready" in text
+    assert main(["info", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["versions"]["eplb-numba"] == __version__
+    assert found["backends"]["cpu"] == "ready"
+    assert found["threads"] >= 1
+    assert set(found) == {"versions", "backends", "threads", "threading_layer", "cpus", "cache", "gpu"}
+
+
+@pytest.fixture
+def trace_file(tmp_path):
+    """Write a small trace."""
+    path = tmp_path / "trace.npz"
+    np.savez(path, load=np.random.default_rng(0).integers(0, 100, (12, 2, 16)))
+    return str(path)
+
+
+def test_replay_prints_a_row_for_each_policy(trace_file, capsys):
+    """Replay walks a trace and prints balancedness, moves and time of each policy, as text and as JSON."""
+    command = ["replay", trace_file, "--slots", "24", "--gpus", "4", "--policy", "balanced", "--policy", "deepseek"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "12 steps of 2 layers and 16 experts -> 24 slots on 4 GPUs" in text
+    assert re.search(r"^balanced +0\.\d{4} +0\.\d{4} +\d+\.\d +\d+\.\d\d$", text, re.MULTILINE)
+    assert main([*command, "--json", "--shuffle", "1", "--every", "2"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert set(rows) == {"balanced", "deepseek"}
+    assert 0 < rows["balanced"]["worst step"] <= rows["balanced"]["balancedness"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpus", "5"], "num_replicas (24) must be a multiple of num_gpus (5)"),
+        (["--gpus", "4", "--history", "12"], "trace must have more steps than the history (12), got 12"),
+        (["--gpus", "4", "--every", "0"], "every must be at least 1, got 0"),
+    ],
+)
+def test_replay_says_what_is_wrong(trace_file, capsys, arguments, message):
+    """What does not fit together is refused with the reason."""
+    with pytest.raises(SystemExit):
+        main(["replay", trace_file, "--slots", "24", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_replay_needs_a_trace(tmp_path, capsys):
+    """A file that is not there, or holds something else, is refused with the reason."""
+    np.savez(tmp_path / "other.npz", counts=np.ones((9, 1, 4)))
+    np.save(tmp_path / "scalar.npy", np.float32(1))
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and nothing else")
+    for name, message in (
+        ("missing.npy", "missing.npy"),
+        ("other.npz", "it holds no array 'load' but counts"),
+        ("scalar.npy", "must hold loads (steps, layers, experts), got shape ()"),
+        ("empty.npy", "must be a .npy file, or an .npz file with an array 'load'"),
+        ("broken.npz", "must be a .npy file, or an .npz file with an array 'load'"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["replay", str(tmp_path / name), "--slots", "4", "--gpus", "2"])
+        assert message in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,12 +12,40 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def planning(monkeypatch):
+def benchmarks(monkeypatch):
     """Import the benchmarks as airspeed velocity does."""
     monkeypatch.syspath_prepend(str(ROOT / "asv_bench"))
-    yield importlib.import_module("benchmarks.planning")
+    yield importlib.import_module
     for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def planning(benchmarks):
+    """Import the benchmarks of planning."""
+    return benchmarks("benchmarks.planning")
+
+
+def test_lasting_benchmarks_run(benchmarks):
+    """The benchmarks of lasting plans run, and show what they are for."""
+    lasting = benchmarks("benchmarks.lasting")
+    served = []
+    for objective in lasting.OBJECTIVES:
+        benchmark = lasting.Lasting()
+        arguments = (objective, "qwen3_235b_ep16")
+        benchmark.setup(*arguments)
+        benchmark.time_plan(*arguments)
+        served.append(benchmark.track_next_balancedness(*arguments))
+    assert served[0] < served[1] <= 1
+
+
+@pytest.mark.skipif("NUMBA_ENABLE_CUDASIM" not in os.environ, reason="there is a GPU here: airspeed velocity runs them")
+def test_gpu_benchmarks_are_skipped_with_a_reason(benchmarks, monkeypatch):
+    """Where there is no GPU the benchmarks say so, as airspeed velocity wants to hear it."""
+    on_gpu = benchmarks("benchmarks.on_gpu")
+    monkeypatch.setattr(on_gpu, "why_not_cuda", lambda: "there is no GPU")
+    with pytest.raises(NotImplementedError, match="there is no GPU"):
+        on_gpu.OnGpu().setup("deepseek", "qwen3_235b_ep16")
 
 
 def test_each_benchmark_runs(planning):

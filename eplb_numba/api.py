@@ -32,7 +32,8 @@ def rebalance_experts(
     ----------
     weight : array, (layers, experts) or (steps, layers, experts)
         The observed load of each expert: a NumPy array, a torch tensor, or any array that exports DLPack.  float64 is
-        planned in float64, everything else in float32.  Steps are summed.  On a GPU, where the host does not see them, a
+        planned in float64, everything else in float32.  Steps are summed, unless the policy's plans are to last: see
+        ``Policy.objective``, and ``"balanced"``.  On a GPU, where the host does not see them, a
         layer that holds anything but loads is planned as if it had none, and its balancedness is NaN.
     num_replicas : int
         Slots per layer, a multiple of ``num_gpus`` and at least the number of experts.

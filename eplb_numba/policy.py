@@ -68,7 +68,8 @@ class Policy:
         Whether replicas of one expert may share a GPU: yes; only where keeping them apart would cost more than the tolerance
         against packing them freely; or only where there are more slots on a GPU than experts to fill them.
     objective : {"sum", "lasting"}
-        What is balanced where a weight has steps: their sum; or each of them, in the mean, so that the plan lasts.
+        What is balanced where a weight has steps: their sum; or each of them, in the mean, so that the plan lasts.  What a
+        lasting plan changes about that for the sum keeps replicas of one expert on different GPUs, whatever ``apart`` says.
     lasting_swaps : int
         The most searches for a swap in a lasting plan of a layer, shared out among its nodes.
     lasting_starts : int

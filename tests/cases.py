@@ -7,10 +7,30 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from eplb_numba import POLICIES
+from eplb_numba import POLICIES, Policy
 
 # What the policies do, with fewer restarts: the reference is slow.
 QUICK_POLICIES = {name: replace(policy, restarts=min(policy.restarts, 5)) for name, policy in POLICIES.items()}
+
+# Every combination of tactics.
+any_policies = st.builds(
+    Policy,
+    starts=st.integers(1, 3),
+    restarts=st.integers(1, 2),
+    noise=st.sampled_from([(1.0, 1.0), (0.5, 1.5), (0.0, 2.0)]),
+    swaps=st.integers(0, 6),
+    heaviest=st.integers(1, 4),
+    partners=st.sampled_from(["lightest", "first", "best"]),
+    pair_swaps=st.integers(0, 6),
+    pair_partners=st.sampled_from(["lightest", "first", "best"]),
+    pairs=st.sampled_from(["after", "stuck", "together"]),
+    pair_slots=st.sampled_from([0, 3, 16]),
+    tolerance=st.sampled_from([0.0, 1e-3, 0.1]),
+    least_gain=st.sampled_from([0.0, 2.0**-20, 0.01]),
+    winner=st.sampled_from(["max", "spread"]),
+    groups=st.sampled_from(["packed", "either"]),
+    apart=st.sampled_from(["freely", "where_cheap", "always"]),
+)
 
 
 @st.composite

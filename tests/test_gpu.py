@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eplb_numba import POLICIES, Planner, Policy, balanced_packing, metrics, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import POLICIES, Planner, balanced_packing, metrics, plan_experts, rebalance_experts, replicate_experts
 from eplb_numba import gpu as backend
 
-from .cases import QUICK_POLICIES, problems, topologies, weights
+from .cases import QUICK_POLICIES, any_policies, problems, topologies, weights
 
 SIMULATED = "NUMBA_ENABLE_CUDASIM" in os.environ
 FIELDS = ("phy2log", "log2phy", "logcnt", "gpu_loads", "bound", "balancedness")
@@ -163,22 +163,7 @@ def test_every_policy_gives_the_same_bits(name, problem, seed, lanes):
 @settings(max_examples=4 * EXAMPLES)
 @given(
     problem=problems(),
-    policy=st.builds(
-        Policy,
-        starts=st.integers(1, 2),
-        restarts=st.integers(1, 2),
-        noise=st.sampled_from([(1.0, 1.0), (0.5, 1.5)]),
-        swaps=st.integers(0, 6),
-        heaviest=st.integers(1, 4),
-        partners=st.sampled_from(["lightest", "first", "best"]),
-        pair_swaps=st.integers(0, 6),
-        pair_partners=st.sampled_from(["lightest", "first", "best"]),
-        pairs=st.sampled_from(["after", "stuck", "together"]),
-        tolerance=st.sampled_from([0.0, 0.1]),
-        winner=st.sampled_from(["max", "spread"]),
-        groups=st.sampled_from(["packed", "either"]),
-        apart=st.sampled_from(["freely", "where_cheap", "always"]),
-    ),
+    policy=any_policies,
 )
 def test_any_policy_gives_the_same_bits(problem, policy):
     """Every combination of tactics gives the CPU's plan."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eplb_numba import POLICIES, Policy, balanced_packing, plan_experts, replicate_experts
 
 from . import deepseek, reference
-from .cases import QUICK_POLICIES, problems, topologies, weights
+from .cases import QUICK_POLICIES, any_policies, problems, topologies, weights
 
 
 def assert_same_plan(weight, numbers, policy, seed=0):
@@ -34,24 +34,7 @@ def test_named_policies_equal_the_reference(name, problem, seed):
 
 @given(
     problem=problems(),
-    policy=st.builds(
-        Policy,
-        starts=st.integers(1, 3),
-        restarts=st.integers(1, 2),
-        noise=st.sampled_from([(1.0, 1.0), (0.5, 1.5), (0.0, 2.0)]),
-        swaps=st.integers(0, 6),
-        heaviest=st.integers(1, 4),
-        partners=st.sampled_from(["lightest", "first", "best"]),
-        pair_swaps=st.integers(0, 6),
-        pair_partners=st.sampled_from(["lightest", "first", "best"]),
-        pairs=st.sampled_from(["after", "stuck", "together"]),
-        pair_slots=st.sampled_from([0, 3, 16]),
-        tolerance=st.sampled_from([0.0, 1e-3, 0.1]),
-        least_gain=st.sampled_from([0.0, 2.0**-20, 0.01]),
-        winner=st.sampled_from(["max", "spread"]),
-        groups=st.sampled_from(["packed", "either"]),
-        apart=st.sampled_from(["freely", "where_cheap", "always"]),
-    ),
+    policy=any_policies,
 )
 def test_any_policy_equals_the_reference(problem, policy):
     """Every combination of tactics gives the reference's plan."""

@@ -2,7 +2,8 @@
 
 It has the face of ``cpu``, and what the two give is the same, bit for bit.  A plan is five launches: each layer's loads are
 taken in, each of its tries assigns groups to nodes, each node of a try is placed, the best try of each layer is delivered, and
-its slots are listed.  Nothing is read back, but for the width of log2phy where the caller has not fixed it.
+its slots are listed.  A plan that is to last takes three more.  Nothing is read back, but for the width of log2phy where the
+caller has not fixed it.
 """
 
 from __future__ import annotations

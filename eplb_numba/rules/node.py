@@ -11,7 +11,7 @@ from .scratch import recall, recall_stage
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
 from .words import barrier, lane, lanes, rule, times
 
-__all__ = ["load_node", "place_node"]
+__all__ = ["copies_apart", "load_node", "place_node"]
 
 
 @rule
@@ -66,6 +66,12 @@ def _replicate(tools: Tools, most: int) -> Any:
 
 
 @rule
+def copies_apart(num_slots: int, num_experts: int, num_gpus: int) -> int:
+    """Give how many replicas of one expert a GPU may hold: one, unless it has more slots than there are experts."""
+    return (num_slots // num_gpus + num_experts - 1) // num_experts
+
+
+@rule
 def _limits(layout: Layout, tactics: Tactics) -> tuple[int, int, int]:
     """Give the replicas that an expert may have on one GPU (0: any number), and in all: kept apart, and packed freely."""
     num_experts, num_slots = layout.num_logical // layout.num_nodes, layout.num_replicas // layout.num_nodes
@@ -73,8 +79,7 @@ def _limits(layout: Layout, tactics: Tactics) -> tuple[int, int, int]:
     most = min(num_slots, tactics.max_replicas) if tactics.max_replicas > 0 else num_slots
     if tactics.apart == FREELY:
         return 0, most, most
-    # A GPU with more slots than the node has experts cannot hold each expert only once.
-    copies = (num_slots // num_gpus + num_experts - 1) // num_experts
+    copies = copies_apart(num_slots, num_experts, num_gpus)
     return copies, min(most, num_gpus * copies), most
 
 

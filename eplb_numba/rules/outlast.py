@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .node import load_node
+from .node import copies_apart, load_node
 from .noise import stir, stream_of
 from .norm import look_up, norm_of
 from .place import Placement, deliver, restage
@@ -65,7 +65,7 @@ def outlast_node(
     barrier()
     look_up(first_expert, count, stage, window, outlook)
     best = norm_of(count, window, outlook)
-    copies = _copies(num_slots, num_experts, len(outlook.burdens))
+    copies = copies_apart(num_slots, num_experts, len(outlook.burdens))
     replicate_by_spread(copies, tactics, tools.desk.bracket, outlook)
     stream = stream_of(tactics.seed, layer, 0, index + 1)
     rounds = tactics.lasting_swaps // tools.bench.layout.num_nodes
@@ -99,9 +99,3 @@ def _stage_again(index: int, tools: Tools, stage: Stage, outlook: Outlook) -> No
             total += tools.node.loads[expert] / value(outlook.counts[expert])
         stage.loads[index * num_gpus + gpu] = total
     barrier()
-
-
-@rule
-def _copies(num_slots: int, num_experts: int, num_gpus: int) -> int:
-    """Give how many replicas of one expert a GPU may hold: one, unless it has more slots than there are experts."""
-    return (num_slots // num_gpus + num_experts - 1) // num_experts

@@ -1,8 +1,8 @@
 """Which scenarios does a window of steps stand for?
 
 Each step is scaled to one mean GPU load, for what counts is how its load is spread.  Steps without load count for nothing.
-Where there are more steps than scenarios may be, the two that are most alike become one of twice the weight (Ward's distance),
-again and again: what a plan can learn from a window is how loads vary together, and neighbours in time need not be alike.
+Where there are more steps than scenarios may be, the two that are most alike (by Ward's distance) become one with the weight
+of both, again and again: what a plan can learn from a window is how loads vary together, and neighbours need not be alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["read_window"]
 
 @rule
 def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
-    """Read a layer of steps (steps, layers, experts) into scenarios; give their number, 1 where all steps are alike."""
+    """Read a layer of steps (steps, layers, experts) into scenarios; give their number, 1 where all steps are identical."""
     value = window.loads.dtype.type
     num_experts = steps.shape[2]
     count = 0

@@ -9,12 +9,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
-import numba.cuda.compiler
-import numba.cuda.dispatcher
 import numpy as np
-from numba import cuda
 from numba.cuda.typing.typeof import Purpose, typeof
 
 from eplb_numba import POLICIES, Topology
@@ -22,6 +18,8 @@ from eplb_numba.gpu.kernels import KERNELS, Work
 from eplb_numba.rules.place import Placement, placement_arrays
 from eplb_numba.rules.rows import Packs, Replicas
 from eplb_numba.rules.terms import layout_of, tactics_of
+
+from .machine import compile_kernel
 
 ASSEMBLED = (9, 0)
 FUSED = re.compile(r"\bfma\.\w+(?:\.\w+)*\.f(?:32|64)")
@@ -36,34 +34,33 @@ def signatures(dtype, kinds):
 
     layout = layout_of(Topology(4, 4, 1, 1, 1))
     tactics = tactics_of(POLICIES["balanced"], 0, np.dtype(dtype))
-    integers = empty(2, np.int32)
-    counts = empty(1, np.int32)
-    work = Work(empty(2), counts, empty(3), empty(3, np.int32), empty(2), integers, counts, empty(2), empty(2), integers)
+    integers, counts, indices = empty(2, np.int32), empty(1, np.int32), empty(2, np.int64)
+    work = Work(empty(3), empty(3, np.int32), empty(2), integers, counts, empty(2), counts, empty(2), empty(2), integers)
     placement = Placement(*(np.empty(shape, kind) for shape, kind in placement_arrays(1, layout, np.dtype(dtype))))
-    indices = empty(2, np.int64)
+    listed = empty(3, np.int64), True
     arguments = {
-        "assign": (layout, tactics, work),
-        "place": (layout, tactics, work),
-        "deliver": (layout, tactics, work, placement),
+        "deliver": (layout, tactics, work, placement, *listed),
         "outlast": (layout, tactics, work),
-        "deliver_again": (layout, work, placement),
-        "list_slots": (placement, empty(3, np.int64)),
-        "pack": (layout, tactics, work, Packs(indices, indices)),
-        "replicate": (layout, tactics, work, Replicas(indices, indices, indices)),
+        "deliver_again": (layout, work, placement, *listed),
+        "list_slots": (placement, listed[0]),
     }
-    for kind, zero in kinds:
-        arguments[f"take_in {np.dtype(kind).name}"] = (empty(3, kind), zero, 1.0, work)
-        arguments[f"read_window {np.dtype(kind).name}"] = (empty(3, kind), layout, work, placement)
+    for number, (kind, zero) in enumerate(kinds):
+        intake, name = (empty(3, kind), zero, zero, 1.0), np.dtype(kind).name
+        arguments[f"read_window {name}"] = (empty(3, kind), layout, work, placement)
+        arguments[f"replicate {name}"] = (*intake, layout, work, Replicas(indices, indices, indices))
+        if number == 0:  # one kind will do where taking it in is the least part of the kernel
+            arguments[f"assign {name}"] = (*intake, layout, tactics, work)
+            arguments[f"place {name}"] = (*intake, layout, tactics, work)
+            arguments[f"pack {name}"] = (*intake, layout, tactics, work, Packs(indices, indices))
     for name, values in arguments.items():
         yield name, tuple(typeof(value, Purpose.argument) for value in values)
 
 
-def compile_kernel(name, types, capability):
-    """Compile a kernel to PTX as if a GPU of this compute capability were here."""
-    device = SimpleNamespace(compute_capability=capability)
-    numba.cuda.dispatcher.get_current_device = numba.cuda.compiler.get_current_device = lambda: device
-    ptx, _ = cuda.compile_ptx(getattr(KERNELS, name.split()[0]).py_func, types, cc=capability)
-    return ptx
+def to_be_fused(ptx):
+    """Give the sums that the assembler may fuse with a product: one that does not say how it is rounded."""
+    products = set(re.findall(r"\bmul\.f(?:32|64)\s+(%fd?\d+)", ptx))
+    sums = re.findall(r"\b(?:add|sub)\.f(?:32|64)\s+%fd?\d+, (%fd?\d+), (%fd?\d+)", ptx)
+    return [pair for pair in sums if products & set(pair)]
 
 
 def assemble(ptx, assembler):
@@ -97,12 +94,12 @@ def main(dtype, capability, assembler):
     capability = tuple(map(int, capability.split(".")))
     reports = []
     for name, types in signatures(dtype, KINDS[dtype]):
-        ptx = compile_kernel(name, types, capability)
+        ptx = compile_kernel(getattr(KERNELS, name.split()[0]).py_func, types, capability)
         report = {
             "kernel": name,
             "loads": dtype,
             "capability": ".".join(map(str, capability)),
-            "fused": FUSED.findall(ptx),
+            "fused": FUSED.findall(ptx) + to_be_fused(ptx),
             "approximate": APPROXIMATE.findall(ptx),
         }
         if capability == ASSEMBLED:

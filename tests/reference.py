@@ -37,6 +37,12 @@ def add(loads, value):
     return total
 
 
+def add_by_eighths(loads, value):
+    """Add up every eighth load, from each of the first eight on, and those sums in pairs."""
+    one, two, three, four, five, six, seven, eight = (add(loads[first::8], value) for first in range(8))
+    return ((one + five) + (three + seven)) + ((two + six) + (four + eight))
+
+
 def replicate(loads, num_slots, most):
     """Give every further slot to the largest load per replica; the first of equals gets it."""
     value = type(loads[0])
@@ -259,7 +265,7 @@ def plan_node(loads, num_slots, num_gpus, policy, stream, disturbed):
         replicas, counts = replicate(loads, num_slots, most)
         shares = [loads[expert] / value(counts[expert]) for expert, _ in replicas]
         experts = [expert for expert, _ in replicas]
-        bound = max(add(loads, value) / value(num_gpus), max(shares))
+        bound = max(add_by_eighths(loads, value) / value(num_gpus), max(shares))
         problem = Problem(shares, experts, num_gpus, copies, attempt.bound or bound)
         attempt.bound = problem.bound
         packs = packer(problem)
@@ -286,7 +292,7 @@ def plan_layer(loads, num_replicas, num_groups, num_nodes, num_gpus, policy, lay
     num_groups = num_groups or 1
     group_size = len(loads) // num_groups
     group_loads = [add(loads[group * group_size : (group + 1) * group_size], value) for group in range(num_groups)]
-    group_bound = max(add(group_loads, value) / value(num_nodes), max(group_loads))
+    group_bound = max(add_by_eighths(group_loads, value) / value(num_nodes), max(group_loads))
     best, seen = None, None
     tries = list(range(policy.restarts))
     if policy.groups == "either" and num_groups > num_nodes:
@@ -317,7 +323,7 @@ def plan_layer(loads, num_replicas, num_groups, num_nodes, num_gpus, policy, lay
             bounds.append(planned[3])
         if best is None or max(gpu_loads) < max(best[2]):
             best = (slots, counts, gpu_loads, min(max(bounds), max(gpu_loads)))
-        enough = max(bounds) if num_groups == num_nodes else add(gpu_loads, value) / value(num_gpus)
+        enough = max(bounds) if num_groups == num_nodes else add_by_eighths(gpu_loads, value) / value(num_gpus)
         if max(gpu_loads) <= enough * value(1 + policy.tolerance):
             break
     return best

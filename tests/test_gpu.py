@@ -1,4 +1,8 @@
-"""Does the GPU give the CPU's answer, bit for bit?  Where there is no GPU, its simulator runs blocks of several lanes."""
+"""Does the GPU give the CPU's answer, bit for bit?
+
+Where there is no GPU, Numba's simulator runs the rules as plain Python, in blocks of several lanes.  In a process of its own
+(`test_machine`) this file runs once more on a machine for PTX: there it is the compiled kernels that run.
+"""
 
 import os
 from dataclasses import replace
@@ -8,17 +12,31 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import cuda
 
 from eplb_numba import POLICIES, Planner, balanced_packing, metrics, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import backend as choosing
 from eplb_numba import gpu as backend
+from eplb_numba.gpu.block import OFFER_BYTES
+from eplb_numba.rules.words import best_lane, lane, lanes
 
 from .cases import QUICK_POLICIES, any_policies, problems, topologies, weights
 
 SIMULATED = "NUMBA_ENABLE_CUDASIM" in os.environ
+ON_MACHINE = "TESTS_ON_MACHINE" in os.environ
 FIELDS = ("phy2log", "log2phy", "logcnt", "gpu_loads", "bound", "balancedness")
-# The simulator takes a second for what a GPU does in a millisecond.
-EXAMPLES = 4 if SIMULATED else 500
-LANES = [2, 3] if SIMULATED else [128]
+# The simulator takes a second, and the machine a tenth of one, for what a GPU does in a millisecond.
+EXAMPLES = 2 if SIMULATED else 40 if ON_MACHINE else 500
+LANES = [2, 3] if SIMULATED else [32]
+LASTING_LANES = [3] if SIMULATED else [32, 64, 128]
+# On the machine each kind of weight is compiled, which takes longest.
+KINDS = ["float32", "float64", "int64", "float16", "int8", "int32", "uint8", "uint64"][: 3 if ON_MACHINE else 8]
+
+if ON_MACHINE:
+    from . import machine
+
+    machine.install(backend)
+    choosing.why_not_cuda = lambda: None
 
 each_policy = pytest.mark.parametrize("name", POLICIES)
 
@@ -26,10 +44,10 @@ each_policy = pytest.mark.parametrize("name", POLICIES)
 @pytest.fixture(autouse=True, scope="module")
 def fewer_lanes():
     """Let the simulator run blocks of few lanes: each is a thread of Python."""
-    before = backend.LANES
-    backend.LANES = LANES[-1]
+    before = backend.LANES, backend.LASTING_LANES
+    backend.LANES, backend.LASTING_LANES = LANES[-1], LASTING_LANES[-1]
     yield
-    backend.LANES = before
+    backend.LANES, backend.LASTING_LANES = before
 
 
 @pytest.fixture(autouse=True)
@@ -113,15 +131,14 @@ class GpuLibrary:
 
 def on_gpu(array):
     """Put an array on the GPU, as a library of its own does it."""
-    if SIMULATED:
+    if SIMULATED or ON_MACHINE:
         return GpuArray(np.array(array))
-
     return torch.from_numpy(np.array(array)).cuda()
 
 
 def on_cpu(array):
     """Look at an array on the GPU."""
-    return np.asarray(array) if SIMULATED else array.cpu().numpy()
+    return np.asarray(array) if SIMULATED or ON_MACHINE else array.cpu().numpy()
 
 
 def assert_same(theirs, ours):
@@ -131,21 +148,19 @@ def assert_same(theirs, ours):
 
 
 @pytest.mark.filterwarnings("ignore:Grid size", "ignore:Host array")  # one block is enough here
-def test_lanes_share_the_work():
+@pytest.mark.parametrize("size", [4] if SIMULATED else [32, 64, 128])
+def test_lanes_share_the_work(size):
     """A block has as many lanes as it was launched with, each knows which it is, and they agree on the best offer."""
-    from numba import cuda
-
-    from eplb_numba.rules.words import best_lane, lane, lanes
-
-    @cuda.jit
-    def note(seen):
-        gain, choice = best_lane(float(lane() // 2), lane())
-        seen[lane(), 0], seen[lane(), 1], seen[lane(), 2], seen[lane(), 3] = lane(), lanes(), gain, choice
-
-    size = 4 if SIMULATED else 128
+    kernel = machine.Kernel(note_lanes) if ON_MACHINE else cuda.jit(note_lanes)
     seen = np.zeros((size, 4), np.int64)
-    note[1, size, 0, 64](seen)
+    kernel[1, size, 0, OFFER_BYTES](seen)
     assert seen.tolist() == [[index, size, (size - 1) // 2, size - 2] for index in range(size)]
+
+
+def note_lanes(seen):
+    """Let each lane note who it is, and the best offer."""
+    gain, choice = best_lane(float(lane() // 2), lane())
+    seen[lane(), 0], seen[lane(), 1], seen[lane(), 2], seen[lane(), 3] = lane(), lanes(), gain, choice
 
 
 @each_policy
@@ -160,7 +175,7 @@ def test_every_policy_gives_the_same_bits(name, problem, seed, lanes):
     assert_same(theirs, plan_experts(weight, *numbers, policy=policy, seed=seed))
 
 
-@settings(max_examples=4 * EXAMPLES)
+@settings(max_examples=3 * EXAMPLES)
 @given(
     problem=problems(),
     policy=any_policies,
@@ -174,7 +189,7 @@ def test_any_policy_gives_the_same_bits(problem, policy):
 @settings(max_examples=EXAMPLES)
 @given(
     problem=problems(),
-    kind=st.sampled_from(["float32", "float64", "float16", "int8", "int32", "int64", "uint8", "uint64"]),
+    kind=st.sampled_from(KINDS),
     num_steps=st.integers(1, 3),
 )
 def test_every_type_and_steps_give_the_same_bits(problem, kind, num_steps):
@@ -187,9 +202,15 @@ def test_every_type_and_steps_give_the_same_bits(problem, kind, num_steps):
 
 
 @settings(max_examples=2 * EXAMPLES)
-@given(problem=problems(), seed=st.integers(0, 2**32), num_steps=st.sampled_from([2, 3, 9]))
-def test_lasting_plans_give_the_same_bits(problem, seed, num_steps):
+@given(
+    problem=problems(),
+    seed=st.integers(0, 2**32),
+    num_steps=st.sampled_from([2, 3, 9] if SIMULATED else [2, 3, 9, 33]),
+    lanes=st.sampled_from(LASTING_LANES),
+)
+def test_lasting_plans_give_the_same_bits(problem, seed, num_steps, lanes):
     """Plans for windows whose steps differ, more of them than there are scenarios, too, are the same on the GPU."""
+    backend.LASTING_LANES = lanes
     weight, numbers = problem
     steps = weight * np.random.default_rng(seed).integers(0, 4, (num_steps, *weight.shape)).astype(weight.dtype)
     policy = replace(POLICIES["balanced"], lasting_swaps=12, lasting_starts=2)
@@ -209,6 +230,18 @@ def test_single_stages_give_the_same_bits(data):
     ):
         for one, other in zip(theirs, ours, strict=True):
             np.testing.assert_array_equal(on_cpu(one), other)
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+@each_policy
+def test_whole_nodes_give_the_same_bits(name):
+    """At the size of DeepSeek-V3's layers, where lanes have several experts each and sort by digits, nothing changes."""
+    policy = replace(POLICIES[name], restarts=min(POLICIES[name].restarts, 3))
+    weight = np.random.default_rng(6).lognormal(0, 1, (2, 256)).astype(np.float32)
+    weight[1, ::3] = weight[1, 0]  # ties
+    for groups in (8, 1):
+        theirs = plan_experts(on_gpu(weight), 288, groups, 4, 32, policy=policy)
+        assert_same(theirs, plan_experts(weight, 288, groups, 4, 32, policy=policy))
 
 
 @settings(max_examples=EXAMPLES)

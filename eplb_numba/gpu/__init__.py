@@ -1,9 +1,9 @@
 """How do the rules run on a GPU?  A block of lanes for each problem, on the caller's stream; only this folder says numba.cuda.
 
-It has the face of ``cpu``, and what the two give is the same, bit for bit.  A plan is five launches: each layer's loads are
-taken in, each of its tries assigns groups to nodes, each node of a try is placed, the best try of each layer is delivered, and
-its slots are listed.  A plan that is to last takes three more.  Nothing is read back, but for the width of log2phy where the
-caller has not fixed it.
+It has the face of ``cpu``, and what the two give is the same, bit for bit.  A plan is two launches: each node of each try of a
+layer is placed, and the best try of each layer is delivered.  Where there are groups to be assigned to nodes, that is a launch
+before; a plan that is to last takes three more.  Nothing is read back, but for the width of log2phy where the caller has not
+fixed it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..rules.place import Placement, first_try, placement_arrays
 from ..rules.rows import Packs, Replicas
 from ..rules.scratch import bench_size, outlook_size, stage_size, window_size
 from ..rules.terms import Layout, Tactics
-from .block import LANES, OFFER_BYTES, SHARED_BYTES
+from .block import LANES, LASTING_LANES, OFFER_BYTES, SHARED_BYTES
 from .kernels import KERNELS, Work
 
 __all__ = ["Workshop", "pack", "plan", "replicate"]
@@ -39,10 +39,16 @@ class Site(NamedTuple):
     weight: Any  # (steps, layers, experts) to be added up
     steps: Any  # (steps, layers, experts) of a window; what a guest from the CPU brings is added up already
     zero: Any  # in the type in which steps are added up
+    top: Any  # the end of that type
     most: float  # what the loads of a layer must add up to less than
     stream: Any
     empty: Allocator
     hand_back: Callable[[Any], Any]
+
+    @property
+    def intake(self) -> tuple[Any, Any, Any, float]:
+        """What a kernel needs to take the weight in."""
+        return self.weight, self.zero, self.top, self.most
 
 
 def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> tuple[Placement, Any]:
@@ -51,12 +57,13 @@ def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> t
     dtype = planned_dtype(guest)
     with _site_of(guest, dtype, tactics) as site:
         is_lasting = bool(tactics.is_lasting) and len(site.steps) > 1
-        work = _allocate(site.empty, num_layers, layout, tactics, dtype, is_lasting)
+        work = _allocate(site, num_layers, layout, tactics, dtype, is_lasting)
         placement = Placement(*(site.empty(shape, kind) for shape, kind in placement_arrays(num_layers, layout, dtype)))
-        _plan(site, layout, tactics, work, placement)
-        most = width or int(site.hand_back(placement.logcnt).max())
-        log2phy = site.empty((num_layers, num_logical, most), np.int64)
-        _launch(KERNELS.list_slots, site.stream, num_layers, placement, log2phy)
+        log2phy = None if width is None else site.empty((num_layers, num_logical, width), np.int64)
+        _plan(site, layout, tactics, work, placement, log2phy)
+        if log2phy is None:
+            log2phy = site.empty((num_layers, num_logical, int(site.hand_back(placement.logcnt).max())), np.int64)
+            _launch(KERNELS.list_slots, site.stream, num_layers, placement, log2phy)
         return Placement(*map(site.hand_back, placement)), site.hand_back(log2phy)
 
 
@@ -66,7 +73,8 @@ class Workshop:
     def __init__(self, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], width: int, gpu: int) -> None:
         self._layout, self._tactics, self._dtype = layout, tactics, dtype
         with cuda.gpus[gpu]:
-            self._work = _allocate(_empty, num_layers, layout, tactics, dtype, bool(tactics.is_lasting))
+            site = Site(None, None, None, None, 0.0, 0, _empty, lambda array: array)
+            self._work = _allocate(site, num_layers, layout, tactics, dtype, bool(tactics.is_lasting))
         self._result_arrays = placement_arrays(num_layers, layout, dtype)
         self._log2phy_shape = (num_layers, layout.num_logical, width)
         self._results: dict[Any, tuple[Placement, Any]] = {}
@@ -78,63 +86,57 @@ class Workshop:
                 placement = Placement(*(site.empty(shape, kind) for shape, kind in self._result_arrays))
                 self._results[guest.library] = placement, site.empty(self._log2phy_shape, np.int64)
             placement, log2phy = self._results[guest.library]
-            _plan(site, self._layout, self._tactics, self._work, placement)
-            _launch(KERNELS.list_slots, site.stream, len(log2phy), placement, log2phy)
+            _plan(site, self._layout, self._tactics, self._work, placement, log2phy)
             return Placement(*map(site.hand_back, placement)), site.hand_back(log2phy)
 
 
 def pack(guest: Guest, layout: Layout, tactics: Tactics) -> Packs:
     """Pack the items of all rows of a weight."""
-    shapes = [guest.shape] * 2
-    return Packs(*_run_rows(KERNELS.pack, guest, layout, tactics, Packs, shapes))
+    with _site_of(guest, planned_dtype(guest), tactics) as site:
+        work = _allocate(site, guest.shape[0], layout, tactics, planned_dtype(guest), False)
+        packs = Packs(*(site.empty(guest.shape, np.int64) for _ in range(2)))
+        _launch(KERNELS.pack, site.stream, guest.shape[0], *site.intake, layout, tactics, work, packs, scratch=work)
+        return Packs(*map(site.hand_back, packs))
 
 
 def replicate(guest: Guest, layout: Layout, tactics: Tactics) -> Replicas:
     """Replicate the experts of all rows of a weight."""
     slots = (guest.shape[0], layout.num_replicas)
-    return Replicas(*_run_rows(KERNELS.replicate, guest, layout, tactics, Replicas, [slots, slots, guest.shape]))
+    with _site_of(guest, planned_dtype(guest), tactics) as site:
+        work = _allocate(site, guest.shape[0], layout, tactics, planned_dtype(guest), False)
+        replicas = Replicas(*(site.empty(shape, np.int64) for shape in (slots, slots, guest.shape)))
+        _launch(KERNELS.replicate, site.stream, guest.shape[0], *site.intake, layout, work, replicas, scratch=work)
+        return Replicas(*map(site.hand_back, replicas))
 
 
-def _run_rows(
-    kernel: Any, guest: Guest, layout: Layout, tactics: Tactics, results: Any, shapes: list[tuple[int, ...]]
-) -> list[Any]:
-    """Run a kernel over the rows of a weight and give its results."""
-    dtype = planned_dtype(guest)
-    with _site_of(guest, dtype, tactics) as site:
-        work = _allocate(site.empty, guest.shape[0], layout, tactics, dtype, False)
-        arrays = results(*(site.empty(shape, np.int64) for shape in shapes))
-        _take_in(site, work)
-        _launch(kernel, site.stream, guest.shape[0], layout, tactics, work, arrays, scratch=work)
-        return [site.hand_back(array) for array in arrays]
-
-
-def _plan(site: Site, layout: Layout, tactics: Tactics, work: Work, placement: Placement) -> None:
-    """Launch all that decides."""
+def _plan(site: Site, layout: Layout, tactics: Tactics, work: Work, placement: Placement, log2phy: Any) -> None:
+    """Launch all that decides; slots are listed with it if there is a log2phy already."""
     num_layers, num_tries = work.stage_values.shape[:2]
+    lasts = bool(tactics.is_lasting) and len(site.steps) > 1
+    lists = log2phy is not None
+    listed = log2phy if lists else site.empty((1, 1, 1), np.int64)
     problems = num_layers * num_tries
-    _take_in(site, work)
-    _launch(KERNELS.assign, site.stream, problems, layout, tactics, work, scratch=work)
-    _launch(KERNELS.place, site.stream, problems * layout.num_nodes, layout, tactics, work, scratch=work)
-    _launch(KERNELS.deliver, site.stream, num_layers, layout, tactics, work, placement)
-    if tactics.is_lasting and len(site.steps) > 1:
+    if layout.num_groups > layout.num_nodes:
+        _launch(KERNELS.assign, site.stream, problems, *site.intake, layout, tactics, work, scratch=work)
+    _launch(KERNELS.place, site.stream, problems * layout.num_nodes, *site.intake, layout, tactics, work, scratch=work)
+    _launch(KERNELS.deliver, site.stream, num_layers, layout, tactics, work, placement, listed, lists and not lasts)
+    if lasts:
         outlooks = min(num_layers * layout.num_nodes, len(work.outlook_values))
-        _launch(KERNELS.read_window, site.stream, num_layers, site.steps, layout, work, placement)
-        _launch(KERNELS.outlast, site.stream, outlooks, layout, tactics, work, scratch=work)
-        _launch(KERNELS.deliver_again, site.stream, num_layers, layout, work, placement)
+        _launch(KERNELS.read_window, site.stream, num_layers, site.steps, layout, work, placement, lanes=LASTING_LANES)
+        _launch(KERNELS.outlast, site.stream, outlooks, layout, tactics, work, scratch=work, lanes=LASTING_LANES)
+        _launch(KERNELS.deliver_again, site.stream, num_layers, layout, work, placement, listed, lists)
 
 
-def _take_in(site: Site, work: Work) -> None:
-    _launch(KERNELS.take_in, site.stream, len(work.loads), site.weight, site.zero, site.most, work)
-
-
-def _launch(kernel: Any, stream: Any, problems: int, *arguments: Any, scratch: Work | None = None) -> None:
+def _launch(
+    kernel: Any, stream: Any, problems: int, *arguments: Any, scratch: Work | None = None, lanes: int | None = None
+) -> None:
     """Launch a block for each problem or, where blocks have scratch of their own, for as many as have any."""
     shared_bytes = OFFER_BYTES
     if scratch is not None and len(scratch.values) == 1:
         shared_bytes += scratch.values.nbytes + scratch.integers.nbytes
     elif scratch is not None:
         problems = min(problems, len(scratch.values))
-    kernel[max(FEWEST_BLOCKS, problems), LANES, stream, shared_bytes](*arguments)
+    kernel[max(FEWEST_BLOCKS, problems), lanes or LANES, stream, shared_bytes](*arguments)
 
 
 @contextmanager
@@ -143,13 +145,15 @@ def _site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[S
     kind = guest.dtype
     if guest.gpu is None:
         weight, steps = _carry_over(planned_loads(guest)[None]), _carry_over(planned_steps(guest, tactics.is_lasting))
-        yield Site(weight, steps, value.type(0), most_of(value), 0, _empty, lambda array: guest.hand_back(_carry_back(array)))
+        zero, top = value.type(0), value.type(np.inf)
+        yield Site(weight, steps, zero, top, most_of(value), 0, _empty, lambda array: guest.hand_back(_carry_back(array)))
         return
-    zero = value.type(0) if kind.kind == "f" else (np.uint64(0) if kind.kind == "u" else np.int64(0))
+    adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)
+    zero, top = adds_up_in.type(0), adds_up_in.type(np.inf if kind.kind == "f" else np.iinfo(adds_up_in).max)
     with cuda.gpus[guest.gpu]:
         weight = guest.on_gpu if len(guest.shape) == 3 else guest.on_gpu[None]
         stream = cuda.external_stream(guest.stream) if guest.stream else 0
-        yield Site(weight, weight, zero, most_of(value), stream, guest.empty, lambda array: array)
+        yield Site(weight, weight, zero, top, most_of(value), stream, guest.empty, lambda array: array)
 
 
 # In the simulator the memory of the GPU is that of the CPU.
@@ -158,26 +162,25 @@ _carry_over = np.asarray if config.ENABLE_CUDASIM else cuda.to_device
 _carry_back = np.asarray if config.ENABLE_CUDASIM else (lambda array: array.copy_to_host())
 
 
-def _allocate(
-    empty: Allocator, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], is_lasting: bool
-) -> Work:
+def _allocate(site: Site, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], is_lasting: bool) -> Work:
     """Allocate what lies on the GPU beside the weight and the results."""
     num_tries = tactics.restarts - first_try(layout, tactics)
     stage_values, stage_integers = stage_size(layout)
     num_values, num_integers = bench_size(layout)
+    num_values += layout.num_logical  # the loads that were taken in
     fits = num_values * dtype.itemsize + num_integers * 4 <= SHARED_BYTES
     blocks = 1 if fits else max(FEWEST_BLOCKS, min(num_layers * num_tries * layout.num_nodes, MOST_BLOCKS))
     outlook_values, outlook_integers = outlook_size(layout)
     outlook_blocks = max(FEWEST_BLOCKS, min(num_layers * layout.num_nodes, MOST_BLOCKS)) if is_lasting else 1
     return Work(
-        loads=empty((num_layers, layout.num_logical), dtype),
-        sound=empty((num_layers,), np.int32),
-        stage_values=empty((num_layers, num_tries, stage_values), dtype),
-        stage_integers=empty((num_layers, num_tries, stage_integers), np.int32),
-        values=empty((blocks, num_values), dtype),
-        integers=empty((blocks, num_integers), np.int32),
-        scenarios=empty((num_layers,), np.int32),
-        window_values=empty((num_layers, window_size(layout) if is_lasting else 1), dtype),
-        outlook_values=empty((outlook_blocks, outlook_values), dtype),
-        outlook_integers=empty((outlook_blocks, outlook_integers), np.int32),
+        stage_values=site.empty((num_layers, num_tries, stage_values), dtype),
+        stage_integers=site.empty((num_layers, num_tries, stage_integers), np.int32),
+        values=site.empty((blocks, num_values), dtype),
+        integers=site.empty((blocks, num_integers), np.int32),
+        sound=site.empty((num_layers,), np.int32),
+        loads=site.empty((num_layers, layout.num_logical), dtype),
+        scenarios=site.empty((num_layers,), np.int32),
+        window_values=site.empty((num_layers, window_size(layout) if is_lasting else 1), dtype),
+        outlook_values=site.empty((outlook_blocks, outlook_values), dtype),
+        outlook_integers=site.empty((outlook_blocks, outlook_integers), np.int32),
     )

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .words import rule
+from .words import barrier, lane, rule, word
 
-__all__ = ["Bracket", "bracket_size", "champion", "lowest", "open_bracket", "replay", "seat"]
+__all__ = ["Bracket", "bracket_size", "champion", "open_bracket", "replay", "seat"]
 
 
 class Bracket(NamedTuple):
@@ -37,48 +37,48 @@ def seat(bracket: Bracket, size: int, player: int, value: Any) -> None:
     bracket.values[size + player] = value
 
 
-@rule
+@word
 def open_bracket(bracket: Bracket, size: int, players: int) -> None:
-    """Play all matches among the seated players."""
-    values, winners = bracket.values, bracket.winners
-    for leaf in range(size):
-        winners[size + leaf] = leaf
-        if leaf >= players:
-            values[size + leaf] = np.inf
-    for node in range(size - 1, 0, -1):
-        left = 2 * node
-        winner = left if values[left] <= values[left + 1] else left + 1
-        values[node] = values[winner]
-        winners[node] = winners[winner]
+    """Play all matches among the seated players; all lanes wait for that."""
+    if lane() == 0:
+        values, winners = bracket.values, bracket.winners
+        for leaf in range(size):
+            winners[size + leaf] = leaf
+            if leaf >= players:
+                values[size + leaf] = np.inf
+        for node in range(size - 1, 0, -1):
+            left = 2 * node
+            winner = left if values[left] <= values[left + 1] else left + 1
+            values[node] = values[winner]
+            winners[node] = winners[winner]
+    barrier()
 
 
-@rule
-def champion(bracket: Bracket) -> int:
-    """Give the player with the lowest value, among equals the lowest player."""
-    return np.int64(bracket.winners[1])
+@word
+def champion(bracket: Bracket, size: int) -> tuple[Any, int]:
+    """Hand every lane the lowest value and the player who has it, among equals the lowest player.  Ends with a barrier."""
+    lowest, player = bracket.values[1], np.int64(bracket.winners[1])
+    barrier()
+    return lowest, player
 
 
-@rule
-def lowest(bracket: Bracket) -> Any:
-    """Give the lowest value."""
-    return bracket.values[1]
-
-
-@rule
+@word
 def replay(bracket: Bracket, size: int, player: int, value: Any) -> None:
-    """Give one player a new value and replay its matches up to the top."""
-    values, winners = bracket.values, bracket.winners
-    node = size + player
-    winner = winners[node]
-    values[node] = value
-    while node > 1:
-        rival = node ^ 1
-        rival_value = values[rival]
-        rival_winner = winners[rival]
-        # Arithmetic, not a branch: who wins is a coin toss, and a mispredicted branch costs more than the match.
-        rival_wins = np.int32(rival_value < value) | (np.int32(rival_value == value) & np.int32(rival < node))
-        winner += (rival_winner - winner) * rival_wins
-        value = min(value, rival_value)
-        node >>= 1
+    """Give one player a new value and replay its matches up to the top; all lanes wait for that."""
+    if lane() == 0:
+        values, winners = bracket.values, bracket.winners
+        node = size + player
+        winner = winners[node]
         values[node] = value
-        winners[node] = winner
+        while node > 1:
+            rival = node ^ 1
+            rival_value = values[rival]
+            rival_winner = winners[rival]
+            # Arithmetic, not a branch: who wins is a coin toss, and a mispredicted branch costs more than the match.
+            rival_wins = np.int32(rival_value < value) | (np.int32(rival_value == value) & np.int32(rival < node))
+            winner += (rival_winner - winner) * rival_wins
+            value = min(value, rival_value)
+            node >>= 1
+            values[node] = value
+            winners[node] = winner
+    barrier()

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .bracket import Bracket, bracket_size, champion, lowest, open_bracket, replay, seat
+from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .terms import Items, Packing
-from .words import barrier, lane, rule
+from .words import barrier, lane, lanes, rule
 
 __all__ = ["pack_greedily"]
 
@@ -24,33 +24,38 @@ def pack_greedily(
     expert's turn.
     """
     size = bracket_size(len(packing.pack_loads))
-    slots = len(packing.items) // len(packing.pack_loads)
-    if lane() == 0:
-        num_sitting_out = 0
-        turn = -1
-        begun = _begin_packs(items, order, slots, packing, fill, bracket, size)
-        for place in range(begun, len(order)):
-            item = np.int64(order[place])
-            pack = champion(bracket)
-            if copies > 0 and items.experts[item] != turn:
-                num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
-                turn = np.int64(items.experts[item])
-                pack = champion(bracket)
-            if copies > 0 and items.counts[turn] > copies:
-                while lowest(bracket) < np.inf and _holds(items, turn, copies, pack, slots, packing, fill):
-                    replay(bracket, size, pack, items.loads.dtype.type(np.inf))
+    slots = packing.slots
+    endless = items.loads.dtype.type(np.inf)
+    num_sitting_out = 0
+    turn = -1
+    begun = _begin_packs(items, order, slots, packing, fill, bracket, size)
+    for place in range(begun, len(order)):
+        item = np.int64(order[place])
+        item_load = items.loads[item]
+        if copies > 0 and items.experts[item] != turn:
+            num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
+            turn = np.int64(items.experts[item])
+        lightest, pack = champion(bracket, size)
+        if copies > 0 and items.counts[turn] > copies:
+            while lightest < endless and _holds(items, turn, copies, pack, slots, packing, fill):
+                if lane() == 0:
                     sitting_out[num_sitting_out] = pack
-                    num_sitting_out += 1
-                    pack = champion(bracket)
-                if lowest(bracket) == np.inf:
-                    num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
-                    pack = champion(bracket)
-                    item = _make_way(items, item, copies, pack, slots, packing, fill)
-            packing.items[pack * slots + fill[pack]] = item
-            packing.pack_loads[pack] += items.loads[item]
-            fill[pack] += 1
-            _compete(pack, slots, packing, fill, bracket, size)
-    barrier()
+                num_sitting_out += 1
+                replay(bracket, size, pack, endless)
+                lightest, pack = champion(bracket, size)
+            if lightest == endless:
+                num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
+                lightest, pack = champion(bracket, size)
+                item = _make_way(items, item, copies, pack, slots, packing, fill)
+                item_load = items.loads[item]
+        filled = np.int64(fill[pack]) + 1
+        load = lightest + item_load  # the lightest pack plays with its load
+        barrier()
+        if lane() == 0:
+            packing.items[pack * slots + filled - 1] = item
+            packing.pack_loads[pack] = load
+            fill[pack] = filled
+        replay(bracket, size, pack, load if filled < slots else endless)
 
 
 @rule
@@ -73,7 +78,7 @@ def _begin_packs(items: Items, order: Any, slots: int, packing: Packing, fill: A
     begun = 0
     while begun < num_packs and items.loads[order[begun]] > 0:
         begun += 1
-    for pack in range(num_packs):
+    for pack in range(lane(), num_packs, lanes()):
         fill[pack] = 0
         packing.pack_loads[pack] = 0
         if pack < begun:
@@ -81,6 +86,7 @@ def _begin_packs(items: Items, order: Any, slots: int, packing: Packing, fill: A
             packing.items[pack * slots] = order[pack]
             packing.pack_loads[pack] = items.loads[order[pack]]
         seat(bracket, size, pack, packing.pack_loads[pack])
+    barrier()
     open_bracket(bracket, size, num_packs)
     return begun
 
@@ -132,9 +138,13 @@ def _make_way(items: Items, item: int, copies: int, pack: int, slots: int, packi
                 nearest = distance
                 chosen = position
     displaced = np.int64(packing.items[chosen])
-    packing.items[chosen] = item
     other = chosen // slots
-    packing.pack_loads[other] = 0
-    for position in range(other * slots, (other + 1) * slots):
-        packing.pack_loads[other] += items.loads[packing.items[position]]
+    barrier()
+    if lane() == 0:
+        packing.items[chosen] = item
+        load = items.loads.dtype.type(0)
+        for position in range(other * slots, (other + 1) * slots):
+            load += items.loads[packing.items[position]]
+        packing.pack_loads[other] = load
+    barrier()
     return displaced

@@ -7,41 +7,36 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from .words import barrier, lane, lanes, rule
+from .sums import total_of
+from .words import barrier, best_lane, lane, lanes, rule
 
 __all__ = ["take_in"]
 
 
 @rule
-def take_in(weight: Any, layer: int, zero: Any, most: Any, loads: Any, sound: Any) -> None:
-    """Add up the steps of a layer of weight (steps, layers, experts) into loads (layers, experts).
+def take_in(weight: Any, layer: int, zero: Any, top: Any, most: Any, loads: Any) -> bool:
+    """Add up the steps of a layer of weight (steps, layers, experts) into loads (experts); tell whether they are loads.
 
-    The steps are added one after the other in the type of zero, then converted.  A layer that holds anything but loads, or
-    whose loads add up to most or more, is planned as if it had no load, and is noted in sound (layers).
+    The steps are added one after the other in the type of zero, which ends at top, then converted.  A layer that holds
+    anything but loads, or whose loads add up to most or more, is planned as if it had no load.
     """
-    num_experts = loads.shape[1]
-    if lane() == 0:
-        sound[layer] = 1
-    barrier()
-    for expert in range(lane(), num_experts, lanes()):
+    value = loads.dtype.type
+    flaw = value(0)
+    for expert in range(lane(), len(loads), lanes()):
         total = zero
         for step in range(len(weight)):
-            before, load = total, weight[step, layer, expert]
+            load = weight[step, layer, expert]
+            # It is negative or not a number, or the sum would overflow.  Asked afterwards, whether the sum has become less,
+            # a compiler takes for granted that it has not.
+            if not (load >= 0 and load <= top - total):
+                flaw = value(1)
             total += load
-            if not (load >= 0 and total >= before):  # it was negative or not a number, or the sum overflowed
-                sound[layer] = 0
-        loads[layer, expert] = total
+        loads[expert] = abs(value(total))
+    flaw, _ = best_lane(flaw, 0)
+    is_sound = flaw == 0 and total_of(loads) < most
+    if not is_sound:
+        barrier()
+        for expert in range(lane(), len(loads), lanes()):
+            loads[expert] = value(0)
     barrier()
-    if lane() == 0:
-        sum_of_loads = loads.dtype.type(0)
-        for expert in range(num_experts):
-            sum_of_loads += loads[layer, expert]
-        if not sum_of_loads < most:
-            sound[layer] = 0
-    barrier()
-    if sound[layer] == 0:
-        for expert in range(lane(), num_experts, lanes()):
-            loads[layer, expert] = np.float32(0)
-    barrier()
+    return is_sound

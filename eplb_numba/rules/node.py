@@ -8,6 +8,7 @@ from .noise import stream_of
 from .pack import pack
 from .replicate import node_bound, replicate
 from .scratch import recall, recall_stage
+from .sums import largest_of
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
 from .words import barrier, lane, lanes, rule, times
 
@@ -15,15 +16,15 @@ __all__ = ["copies_apart", "load_node", "place_node"]
 
 
 @rule
-def place_node(weight: Any, layer: int, restart: int, index: int, tactics: Tactics, tools: Tools, stage: Stage) -> None:
-    """Replicate a node's experts, pack the replicas onto its GPUs and stage the result.
+def place_node(loads: Any, layer: int, restart: int, index: int, tactics: Tactics, tools: Tools, stage: Stage) -> None:
+    """Replicate a node's experts, pack the replicas onto its GPUs and stage the result; loads are the layer's (num_logical).
 
     Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
     together if the tactics allow it: the second attempt finds that out, the third packs them so.
     """
     stream = stream_of(tactics.seed, layer, restart, index + 1)
     layout = tools.bench.layout
-    load_node(weight, layer, index, tools, stage)
+    load_node(loads, index, tools, stage)
     copies, most_apart, most = _limits(layout, tactics)
     largest = bound = tools.bench.values.dtype.type(0)
     for attempt in range(3):
@@ -49,11 +50,11 @@ def place_node(weight: Any, layer: int, restart: int, index: int, tactics: Tacti
 
 
 @rule
-def load_node(weight: Any, layer: int, index: int, tools: Tools, stage: Stage) -> None:
+def load_node(loads: Any, index: int, tools: Tools, stage: Stage) -> None:
     """Fetch the loads of a node's experts; abs makes -0.0 sort as what it is."""
-    loads, order = recall(tools).node.loads, recall_stage(stage).order
-    for expert in range(lane(), len(loads), lanes()):
-        loads[expert] = abs(weight[layer, order[index * len(loads) + expert]])
+    node_loads, order = recall(tools).node.loads, recall_stage(stage).order
+    for expert in range(lane(), len(node_loads), lanes()):
+        node_loads[expert] = abs(loads[order[index * len(node_loads) + expert]])
     barrier()
 
 
@@ -74,8 +75,7 @@ def copies_apart(num_slots: int, num_experts: int, num_gpus: int) -> int:
 @rule
 def _limits(layout: Layout, tactics: Tactics) -> tuple[int, int, int]:
     """Give the replicas that an expert may have on one GPU (0: any number), and in all: kept apart, and packed freely."""
-    num_experts, num_slots = layout.num_logical // layout.num_nodes, layout.num_replicas // layout.num_nodes
-    num_gpus = layout.num_gpus // layout.num_nodes
+    num_experts, num_slots, num_gpus = layout.node_experts, layout.node_slots, layout.node_gpus
     most = min(num_slots, tactics.max_replicas) if tactics.max_replicas > 0 else num_slots
     if tactics.apart == FREELY:
         return 0, most, most
@@ -97,5 +97,8 @@ def _stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
         stage.counts[index * num_experts + expert] = node.counts[expert]
     for gpu in range(lane(), num_gpus, lanes()):
         stage.loads[index * num_gpus + gpu] = kept.pack_loads[gpu]
-    stage.bounds[index] = bound
+    heaviest = largest_of(kept.pack_loads)
+    if lane() == 0:
+        stage.bounds[index] = bound
+        stage.heaviest[index] = heaviest
     barrier()

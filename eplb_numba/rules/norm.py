@@ -48,7 +48,7 @@ def look_up(first_expert: int, count: int, stage: Stage, window: Window, outlook
 def add_up(gpu: int, count: int, outlook: Outlook) -> None:
     """Add up what lies on one GPU, in each scenario."""
     num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
-    slots = num_slots // num_gpus
+    slots = outlook.slots
     for scenario in range(count):
         first = scenario * num_slots + gpu * slots
         total = outlook.means.dtype.type(0)

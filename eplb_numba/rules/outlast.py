@@ -14,6 +14,7 @@ from .norm import look_up, norm_of
 from .place import Placement, deliver, restage
 from .scratch import cut_outlook, cut_stage, cut_tools, cut_window
 from .spread import pack_over_scenarios, reckon, replicate_by_spread
+from .sums import largest_of
 from .terms import Bench, Job, Outlook, Stage, Tables, Tactics, Tools, Window
 from .trade import trade
 from .window import read_window
@@ -37,13 +38,13 @@ def outlast_layers(job: Job, first: int, step: int, tables: Tables, placement: P
         if count > 1:
             restage(layer, layout, placement, stage)
             for node in range(layout.num_nodes):
-                outlast_node(job.weight, layer, node, count, job.tactics, tools, stage, window, outlook)
+                outlast_node(job.weight[layer], layer, node, count, job.tactics, tools, stage, window, outlook)
             deliver(layer, layout, stage, placement)
 
 
 @rule
 def outlast_node(
-    weight: Any,
+    loads: Any,
     layer: int,
     index: int,
     count: int,
@@ -54,7 +55,7 @@ def outlast_node(
     outlook: Outlook,
 ) -> None:
     """Put onto the stage, for one node, a placement that is better over the scenarios than the one that stands there."""
-    load_node(weight, layer, index, tools, stage)
+    load_node(loads, index, tools, stage)
     num_slots, num_experts = len(outlook.costs), len(outlook.means)
     first_slot, first_expert = index * num_slots, index * num_experts
     reckon(first_expert, count, stage, window, outlook)
@@ -86,7 +87,7 @@ def _stage_again(index: int, tools: Tools, stage: Stage, outlook: Outlook) -> No
     """Write the placement onto the stage, with the loads of the whole window."""
     value = stage.loads.dtype.type
     num_slots, num_experts, num_gpus = len(outlook.costs), len(outlook.means), len(outlook.burdens)
-    slots = num_slots // num_gpus
+    slots = outlook.slots
     for slot in range(lane(), num_slots, lanes()):
         stage.experts[index * num_slots + slot] = outlook.experts[slot]
         stage.ranks[index * num_slots + slot] = outlook.ranks[slot]
@@ -98,4 +99,9 @@ def _stage_again(index: int, tools: Tools, stage: Stage, outlook: Outlook) -> No
             expert = outlook.experts[slot]
             total += tools.node.loads[expert] / value(outlook.counts[expert])
         stage.loads[index * num_gpus + gpu] = total
+    barrier()
+    gpu_loads = stage.loads[index * num_gpus : (index + 1) * num_gpus]
+    heaviest = largest_of(gpu_loads)
+    if lane() == 0:
+        stage.heaviest[index] = heaviest
     barrier()

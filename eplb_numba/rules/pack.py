@@ -11,10 +11,11 @@ from .noise import perturb, stir
 from .refine import refine
 from .scratch import recall
 from .sort import sort_descending
+from .sums import largest_of, smallest_of
 from .terms import Kept, Packing, Tactics, Tools
-from .words import barrier, lane, lanes, rule, times
+from .words import barrier, best_lane, lane, lanes, rule, times
 
-__all__ = ["largest_of", "pack"]
+__all__ = ["pack"]
 
 
 @rule
@@ -36,7 +37,7 @@ def pack(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any,
             refine(tools, tactics, copies, bound)
         trial = recall(tools).desk.trial
         largest = largest_of(trial.pack_loads)
-        spread = largest - _smallest_of(trial.pack_loads)
+        spread = largest - smallest_of(trial.pack_loads) if tactics.by_spread else largest
         near = largest <= times(bound, tactics.limit)
         if start == 0:
             first_largest = largest
@@ -75,42 +76,24 @@ def _pack_once(tools: Tools, tactics: Tactics, copies: int, stream: int, disturb
         sort_descending(items.loads, desk.order, desk.spare)
     # The ranking is not needed yet, and there are no more packs that sit out than packs.
     pack_greedily(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
-    return _floor(items.loads, desk.order, len(packing.pack_loads))
+    return _floor(items.loads, desk.order, packing.slots)
 
 
 @rule
-def largest_of(loads: Any) -> Any:
-    """Give the largest load."""
-    largest = loads[0]
-    for index in range(1, len(loads)):
-        largest = max(largest, loads[index])
-    return largest
-
-
-@rule
-def _floor(loads: Any, order: Any, num_packs: int) -> Any:
+def _floor(loads: Any, order: Any, slots: int) -> Any:
     """Give a load that no packing of these items can go below; for two slots in a pack it is the best there is.
 
     The heaviest item has company: the lightest items at best.  With two slots, of the place + 1 heaviest items one must go
     with an item that is not among the place lightest.
     """
-    slots = len(order) // num_packs
     floor = loads[order[0]]
     for place in range(len(order) - slots + 1, len(order)):
         floor += loads[order[place]]
     if slots == 2:
-        for place in range(1, num_packs):
+        for place in range(1 + lane(), len(order) // 2, lanes()):
             floor = max(floor, loads[order[place]] + loads[order[len(order) - 1 - place]])
+        floor, _ = best_lane(floor, 0)
     return floor
-
-
-@rule
-def _smallest_of(loads: Any) -> Any:
-    """Give the smallest load."""
-    smallest = loads[0]
-    for index in range(1, len(loads)):
-        smallest = min(smallest, loads[index])
-    return smallest
 
 
 @rule

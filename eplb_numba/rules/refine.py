@@ -13,9 +13,9 @@ import numpy as np
 from .scratch import recall
 from .swap import best_pair_swap, best_swap
 from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Packing, Tactics, Tools
-from .words import barrier, best_lane, lane, lanes, rule, times
+from .words import barrier, best_lane, lane, lanes, rule, times, word
 
-__all__ = ["refine"]
+__all__ = ["rank", "refine"]
 
 
 class Swap(NamedTuple):
@@ -33,7 +33,7 @@ class Swap(NamedTuple):
 def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any) -> None:
     """Swap items as the tactics allow, until the largest load of the trial packing is near enough to the bound."""
     _settle(tools)
-    slots = len(tools.kept.items) // len(tools.kept.pack_loads)
+    slots = tools.desk.trial.slots
     least = times(bound, tactics.least_gain)
     target = times(bound, tactics.limit)
     swaps = tactics.swaps
@@ -79,7 +79,7 @@ def _search(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[An
     packing, ranking = desk.trial, desk.ranking
     value = packing.loads.dtype.type
     num_packs = len(ranking)
-    slots = len(packing.items) // num_packs
+    slots = packing.slots
     places = slots * slots
     for rank in range(min(tactics.heaviest, num_packs - 1)):
         heavy = ranking[rank]
@@ -119,18 +119,15 @@ def _gain_of(packing: Packing, swap: Swap, slots: int) -> Any:
 @rule
 def _search_pairs(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[Any, int]:
     """Look likewise for a swap of two items for two between the heaviest pack and those that the tactics name."""
-    _, items, _, desk, _ = recall(tools)
-    packing, ranking = desk.trial, desk.ranking
-    value = packing.loads.dtype.type
-    num_packs = len(ranking)
-    slots = len(packing.items) // num_packs
-    heavy = ranking[0]
+    slots, num_packs = tools.desk.trial.slots, len(tools.desk.ranking)
     gain, choice = least, -1
     for step in range(1 if tactics.pair_partners == LIGHTEST else num_packs - 1):
-        light = ranking[num_packs - 1 - step]
-        if times(packing.pack_loads[heavy] - packing.pack_loads[light], value(0.5)) <= gain:
+        desk = recall(tools).desk
+        heavy, light = desk.ranking[0], desk.ranking[num_packs - 1 - step]
+        gap = desk.trial.pack_loads[heavy] - desk.trial.pack_loads[light]
+        if times(gap, desk.trial.loads.dtype.type(0.5)) <= gain:
             break
-        gain, number = best_pair_swap(items, packing, heavy, light, slots, copies, gain, desk.pairs)
+        gain, number = best_pair_swap(tools, heavy, light, copies, gain)
         if number >= 0:
             choice = step * slots * slots * slots * slots + number
             if tactics.pair_partners == FIRST:
@@ -162,16 +159,14 @@ def _settle(tools: Tools) -> None:
     _, items, _, desk, _ = recall(tools)
     packing, ranking = desk.trial, desk.ranking
     num_packs = len(ranking)
-    slots = len(packing.items) // num_packs
+    slots = packing.slots
     for pack in range(lane(), num_packs, lanes()):
         for place in range(pack * slots, (pack + 1) * slots):
             packing.loads[place] = items.loads[packing.items[place]]
         packing.pack_loads[pack] = _sort_and_sum(packing, pack, slots)
         ranking[pack] = pack
     barrier()
-    if lane() == 0:
-        _rank(packing, ranking)
-    barrier()
+    rank(packing.pack_loads, ranking)
 
 
 @rule
@@ -194,21 +189,22 @@ def _sort_and_sum(packing: Packing, pack: int, slots: int) -> Any:
     return total
 
 
-@rule
-def _rank(packing: Packing, ranking: Any) -> None:
+@word
+def rank(loads: Any, ranking: Any) -> None:
     """Sort the ranking by load, heaviest first, equals by lowest pack; after a swap few packs have to move."""
-    loads = packing.pack_loads
-    for place in range(1, len(ranking)):
-        pack = ranking[place]
-        load = loads[pack]
-        hole = place
-        while hole > 0:
-            ahead = ranking[hole - 1]
-            if loads[ahead] > load or (loads[ahead] == load and ahead < pack):
-                break
-            ranking[hole] = ahead
-            hole -= 1
-        ranking[hole] = pack
+    if lane() == 0:
+        for place in range(1, len(ranking)):
+            pack = ranking[place]
+            load = loads[pack]
+            hole = place
+            while hole > 0:
+                ahead = ranking[hole - 1]
+                if loads[ahead] > load or (loads[ahead] == load and ahead < pack):
+                    break
+                ranking[hole] = ahead
+                hole -= 1
+            ranking[hole] = pack
+    barrier()
 
 
 @rule
@@ -216,31 +212,34 @@ def _carry_out(tools: Tools, swap: Swap) -> bool:
     """Carry out a swap; undo it if it does not lower the larger of the two loads as summed, and tell whether it did."""
     desk = recall(tools).desk
     packing, ranking, draft = desk.trial, desk.ranking, desk.draft
-    slots = len(packing.items) // len(ranking)
+    slots = packing.slots
     heavy, light = swap.heavy * slots, swap.light * slots
     for place in range(lane(), slots, lanes()):
         _copy(packing.items, packing.loads, heavy + place, draft.items, draft.loads, place)
         _copy(packing.items, packing.loads, light + place, draft.items, draft.loads, slots + place)
     barrier()
     if lane() == 0:
-        draft.lowers[0] = 0
         _exchange(packing, heavy + swap.leaving, light + swap.coming)
         if swap.leaving_too >= 0:
             _exchange(packing, heavy + swap.leaving_too, light + swap.coming_too)
-        heavy_load = _sort_and_sum(packing, swap.heavy, slots)
-        light_load = _sort_and_sum(packing, swap.light, slots)
-        if max(heavy_load, light_load) < packing.pack_loads[swap.heavy]:
-            draft.lowers[0] = 1
-            packing.pack_loads[swap.heavy] = heavy_load
-            packing.pack_loads[swap.light] = light_load
-            _rank(packing, ranking)
     barrier()
-    if draft.lowers[0] == 0:
+    for side in range(lane(), 2, lanes()):
+        draft.pack_loads[side] = _sort_and_sum(packing, swap.heavy if side == 0 else swap.light, slots)
+    barrier()
+    lowers = max(draft.pack_loads[0], draft.pack_loads[1]) < packing.pack_loads[swap.heavy]
+    barrier()
+    if lowers:
+        if lane() == 0:
+            packing.pack_loads[swap.heavy] = draft.pack_loads[0]
+            packing.pack_loads[swap.light] = draft.pack_loads[1]
+        barrier()
+        rank(packing.pack_loads, ranking)
+    else:
         for place in range(lane(), slots, lanes()):
             _copy(draft.items, draft.loads, place, packing.items, packing.loads, heavy + place)
             _copy(draft.items, draft.loads, slots + place, packing.items, packing.loads, light + place)
         barrier()
-    return draft.lowers[0] == 1
+    return lowers
 
 
 @rule

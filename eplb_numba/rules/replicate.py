@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
+from .sums import largest_of, total_of
 from .terms import Node
 from .words import barrier, lane, lanes, rule
 
@@ -30,17 +31,18 @@ def replicate(node: Node, most: int, bracket: Bracket) -> None:
         # The lowest wins a bracket, so loads enter it negated.
         seat(bracket, size, expert, -node.loads[expert])
     barrier()
-    if lane() == 0 and num_slots > num_experts:
+    if num_slots > num_experts:
         open_bracket(bracket, size, num_experts)
-        for slot in range(num_experts, num_slots):
-            expert = champion(bracket)
-            count = node.counts[expert] + 1
+    for slot in range(num_experts, num_slots):
+        _, expert = champion(bracket, size)
+        count = np.int64(node.counts[expert]) + 1
+        barrier()
+        if lane() == 0:
             node.slot_experts[slot] = expert
             node.slot_ranks[slot] = count - 1
             node.counts[expert] = count
-            share = node.loads[expert] / value(count)
-            replay(bracket, size, expert, -share if count < most else value(np.inf))
-    barrier()
+        share = node.loads[expert] / value(count)
+        replay(bracket, size, expert, -share if count < most else value(np.inf))
     for slot in range(lane(), num_slots, lanes()):
         expert = node.slot_experts[slot]
         node.slot_loads[slot] = node.loads[expert] / value(node.counts[expert])
@@ -49,15 +51,5 @@ def replicate(node: Node, most: int, bracket: Bracket) -> None:
 
 @rule
 def node_bound(node: Node, num_gpus: int) -> Any:
-    """Give the load that the node's heaviest GPU cannot go below: its mean GPU load or its largest replica.
-
-    The sum runs over the experts in their order, on every lane alike: every rank must agree.
-    """
-    value = node.loads.dtype.type
-    total = value(0)
-    for expert in range(len(node.loads)):
-        total += node.loads[expert]
-    largest = value(0)
-    for slot in range(len(node.slot_loads)):
-        largest = max(largest, node.slot_loads[slot])
-    return max(total / value(num_gpus), largest)
+    """Give the load that the node's heaviest GPU cannot go below: its mean GPU load or its largest replica."""
+    return max(total_of(node.loads) / node.loads.dtype.type(num_gpus), largest_of(node.slot_loads))

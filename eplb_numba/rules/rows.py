@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .noise import stir
-from .pack import largest_of, pack
+from .pack import pack
 from .replicate import replicate
 from .scratch import cut_tools, recall
-from .terms import Bench, Job, Tables, Tools
+from .sums import largest_of, total_of
+from .terms import Bench, Job, Tables, Tactics, Tools
 from .words import barrier, lane, lanes, rule
 
-__all__ = ["Packs", "Replicas", "pack_rows", "replicate_rows"]
+__all__ = ["Packs", "Replicas", "pack_row", "pack_rows", "replicate_row", "replicate_rows"]
 
 
 class Packs(NamedTuple):
@@ -32,46 +33,53 @@ class Replicas(NamedTuple):
 @rule
 def pack_rows(job: Job, first: int, step: int, tables: Tables, packs: Packs) -> None:
     """Pack the items of the rows first, first + step, ... onto num_gpus packs."""
-    weight, _, layout, tactics = job
-    tools = cut_tools(Bench(tables.values, tables.integers, layout, False))
-    for row in range(first, len(weight), step):
-        bound = _load_row(weight, row, tools)
-        pack(tools, tactics, False, 0, bound, stir(tactics.seed, row), False)
-        kept = recall(tools).kept
-        slots = layout.num_replicas // layout.num_gpus
-        for position in range(lane(), len(kept.items), lanes()):
-            packs.pack_index[row, kept.items[position]] = position // slots
-            packs.rank_in_pack[row, kept.items[position]] = position % slots
-        barrier()
-
-
-@rule
-def _load_row(weight: Any, row: int, tools: Tools) -> Any:
-    """Fetch the loads of a row's items; give the load that its heaviest pack cannot go below."""
-    value = weight.dtype.type
-    loads = recall(tools).items.loads
-    for item in range(lane(), len(loads), lanes()):
-        loads[item] = abs(weight[row, item])
-    barrier()
-    total = value(0)
-    for item in range(len(loads)):
-        total += loads[item]
-    return max(total / value(tools.bench.layout.num_gpus), largest_of(loads))
+    tools = cut_tools(Bench(tables.values, tables.integers, job.layout, False))
+    for row in range(first, len(job.weight), step):
+        pack_row(job.weight[row], row, job.tactics, tools, packs)
 
 
 @rule
 def replicate_rows(job: Job, first: int, step: int, tables: Tables, replicas: Replicas) -> None:
     """Replicate the experts of the rows first, first + step, ..."""
-    weight, _, layout, _ = job
-    node, _, _, desk, _ = cut_tools(Bench(tables.values, tables.integers, layout, False))
-    for row in range(first, len(weight), step):
-        for expert in range(lane(), len(node.loads), lanes()):
-            node.loads[expert] = abs(weight[row, expert])
-        barrier()
-        replicate(node, layout.num_replicas, desk.bracket)
-        for slot in range(lane(), len(node.slot_loads), lanes()):
-            replicas.phy2log[row, slot] = node.slot_experts[slot]
-            replicas.rank[row, slot] = node.slot_ranks[slot]
-        for expert in range(lane(), len(node.loads), lanes()):
-            replicas.logcnt[row, expert] = node.counts[expert]
-        barrier()
+    tools = cut_tools(Bench(tables.values, tables.integers, job.layout, False))
+    for row in range(first, len(job.weight), step):
+        replicate_row(job.weight[row], row, tools, replicas)
+
+
+@rule
+def pack_row(loads: Any, row: int, tactics: Tactics, tools: Tools, packs: Packs) -> None:
+    """Pack the items of a row, whose loads (items) are given."""
+    bound = _load_row(loads, tools)
+    pack(tools, tactics, False, 0, bound, stir(tactics.seed, row), False)
+    kept = recall(tools).kept
+    slots = tools.bench.layout.gpu_slots
+    for position in range(lane(), len(kept.items), lanes()):
+        packs.pack_index[row, kept.items[position]] = position // slots
+        packs.rank_in_pack[row, kept.items[position]] = position % slots
+    barrier()
+
+
+@rule
+def _load_row(loads: Any, tools: Tools) -> Any:
+    """Fetch the loads of a row's items; give the load that its heaviest pack cannot go below."""
+    item_loads = recall(tools).items.loads
+    for item in range(lane(), len(loads), lanes()):
+        item_loads[item] = abs(loads[item])
+    barrier()
+    return max(total_of(item_loads) / loads.dtype.type(tools.bench.layout.num_gpus), largest_of(item_loads))
+
+
+@rule
+def replicate_row(loads: Any, row: int, tools: Tools, replicas: Replicas) -> None:
+    """Replicate the experts of a row, whose loads (experts) are given."""
+    node, _, _, desk, _ = recall(tools)
+    for expert in range(lane(), len(node.loads), lanes()):
+        node.loads[expert] = abs(loads[expert])
+    barrier()
+    replicate(node, tools.bench.layout.num_replicas, desk.bracket)
+    for slot in range(lane(), len(node.slot_loads), lanes()):
+        replicas.phy2log[row, slot] = node.slot_experts[slot]
+        replicas.rank[row, slot] = node.slot_ranks[slot]
+    for expert in range(lane(), len(node.loads), lanes()):
+        replicas.logcnt[row, expert] = node.counts[expert]
+    barrier()

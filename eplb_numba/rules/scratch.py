@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from .bracket import Bracket, bracket_size
-from .sort import DIGITS
+from .bracket import Bracket
+from .sort import COUNTERS
 from .terms import (
     MOST_SCENARIOS,
     MOST_STEPS,
@@ -30,7 +30,7 @@ from .terms import (
     Tools,
     Window,
 )
-from .words import rule
+from .words import rule, take
 
 __all__ = [
     "bench_size",
@@ -75,15 +75,17 @@ def outlook_size(layout: Layout) -> tuple[int, int]:
 
 def window_size(layout: Layout) -> int:
     """Give the number of values of a window."""
-    return (layout.num_logical + 1 + MOST_STEPS) * MOST_STEPS
+    return (layout.num_logical + 2 + MOST_STEPS) * MOST_STEPS
 
 
 @rule
 def cut_window(values: Any, layout: Layout) -> Window:
     """Cut all arrays of a window."""
-    loads, values = _take(values, layout.num_logical * MOST_STEPS)
-    sizes, distances = _take(values, MOST_STEPS)
-    return Window(loads, sizes, distances)
+    loads, values = take(values, layout.num_logical * MOST_STEPS)
+    sizes, values = take(values, MOST_STEPS)
+    distances, values = take(values, MOST_STEPS * MOST_STEPS)
+    totals, _ = take(values, MOST_STEPS)
+    return Window(loads, sizes, distances, totals)
 
 
 @rule
@@ -131,43 +133,42 @@ def _recall_stage_on_cpu(stage):  # type: ignore[no-untyped-def]
 def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     """Cut all tools; give them and what is left."""
     values, integers, layout = bench.values, bench.integers, bench.layout
-    experts = layout.num_logical // layout.num_nodes
-    slots = layout.num_replicas // layout.num_nodes
+    experts, slots = layout.node_experts, layout.node_slots
     num_items = layout.num_groups if bench.of_groups else slots
-    packs = layout.num_nodes if bench.of_groups else layout.num_gpus // layout.num_nodes
-    pack_slots = num_items // packs
-    leaves = 2 * bracket_size(max(experts, packs))
+    packs = layout.num_nodes if bench.of_groups else layout.node_gpus
+    pack_slots = layout.node_groups if bench.of_groups else layout.gpu_slots
+    leaves = 2 * layout.leaves
 
-    expert_loads, values = _take(values, experts)
-    counts, integers = _take(integers, experts)
-    slot_experts, integers = _take(integers, slots)
-    slot_ranks, integers = _take(integers, slots)
-    slot_loads, values = _take(values, slots)
+    expert_loads, values = take(values, experts)
+    counts, integers = take(integers, experts)
+    slot_experts, integers = take(integers, slots)
+    slot_ranks, integers = take(integers, slots)
+    slot_loads, values = take(values, slots)
     node = Node(expert_loads, counts, slot_experts, slot_ranks, slot_loads)
 
-    group_loads, values = _take(values, layout.num_groups)
-    kept_items, integers = _take(integers, num_items)
-    kept_loads, values = _take(values, packs)
+    group_loads, values = take(values, layout.num_groups)
+    kept_items, integers = take(integers, num_items)
+    kept_loads, values = take(values, packs)
     kept = Kept(kept_items, kept_loads)
 
-    trial_items, integers = _take(integers, num_items)
-    trial_loads, values = _take(values, num_items)
-    trial_pack_loads, values = _take(values, packs)
-    trial = Packing(trial_items, trial_loads, trial_pack_loads)
-    keys, values = _take(values, num_items)
-    order, integers = _take(integers, num_items)
-    spare, integers = _take(integers, num_items + DIGITS)
-    fill, integers = _take(integers, packs)
-    ranking, integers = _take(integers, packs)
-    matches, values = _take(values, leaves)
-    winners, integers = _take(integers, leaves)
-    draft_items, integers = _take(integers, 2 * pack_slots)
-    draft_loads, values = _take(values, 2 * pack_slots)
-    lowers, integers = _take(integers, 1)
-    draft = Draft(draft_items, draft_loads, lowers)
+    trial_items, integers = take(integers, num_items)
+    trial_loads, values = take(values, num_items)
+    trial_pack_loads, values = take(values, packs)
+    trial = Packing(trial_items, trial_loads, trial_pack_loads, pack_slots)
+    keys, values = take(values, num_items)
+    order, integers = take(integers, num_items)
+    spare, integers = take(integers, num_items + COUNTERS)
+    fill, integers = take(integers, packs)
+    ranking, integers = take(integers, packs)
+    matches, values = take(values, leaves)
+    winners, integers = take(integers, leaves)
+    draft_items, integers = take(integers, 2 * pack_slots)
+    draft_loads, values = take(values, 2 * pack_slots)
+    draft_pack_loads, values = take(values, 2)
+    draft = Draft(draft_items, draft_loads, draft_pack_loads)
     num_pairs = min(pack_slots, MOST_PAIR_SLOTS) * (min(pack_slots, MOST_PAIR_SLOTS) - 1) // 2
-    pair_sums, values = _take(values, num_pairs)
-    pair_gains, values = _take(values, num_pairs)
+    pair_sums, values = take(values, num_pairs)
+    pair_gains, values = take(values, num_pairs)
     pairs = Pairs(pair_sums, pair_gains)
     desk = Desk(trial, keys, order, spare, fill, ranking, Bracket(matches, winners), draft, pairs)
 
@@ -179,35 +180,35 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
 def _cut_stage(bench: Bench) -> tuple[Stage, Any, Any]:
     """Cut all arrays of a stage; give it and what is left."""
     values, integers, layout = bench.values, bench.integers, bench.layout
-    order, integers = _take(integers, layout.num_logical)
-    experts, integers = _take(integers, layout.num_replicas)
-    ranks, integers = _take(integers, layout.num_replicas)
-    counts, integers = _take(integers, layout.num_logical)
-    gpu_loads, values = _take(values, layout.num_gpus)
-    bounds, values = _take(values, layout.num_nodes)
-    positions, integers = _take(integers, layout.num_logical)
-    return Stage(order, experts, ranks, counts, gpu_loads, bounds, positions, bench), values, integers
+    order, integers = take(integers, layout.num_logical)
+    experts, integers = take(integers, layout.num_replicas)
+    ranks, integers = take(integers, layout.num_replicas)
+    counts, integers = take(integers, layout.num_logical)
+    gpu_loads, values = take(values, layout.num_gpus)
+    bounds, values = take(values, layout.num_nodes)
+    heaviest, values = take(values, layout.num_nodes)
+    positions, integers = take(integers, layout.num_logical)
+    return Stage(order, experts, ranks, counts, gpu_loads, bounds, heaviest, positions, bench), values, integers
 
 
 @rule
 def _cut_outlook(values: Any, integers: Any, layout: Layout) -> tuple[Outlook, Any, Any]:
     """Cut all arrays of an outlook; give it and what is left."""
-    experts = layout.num_logical // layout.num_nodes
-    slots, gpus = layout.num_replicas // layout.num_nodes, layout.num_gpus // layout.num_nodes
-    slot_loads, values = _take(values, MOST_SCENARIOS * slots)
-    around, values = _take(values, MOST_SCENARIOS * slots)
-    gpu_loads, values = _take(values, MOST_SCENARIOS * gpus)
-    powers, values = _take(values, MOST_SCENARIOS * gpus)
-    slopes, values = _take(values, MOST_SCENARIOS)
-    burdens, values = _take(values, gpus)
-    costs, values = _take(values, slots)
-    means, values = _take(values, experts)
-    scores, values = _take(values, experts)
-    worsts, values = _take(values, experts)
-    counts, integers = _take(integers, experts)
-    slot_experts, integers = _take(integers, slots)
-    ranks, integers = _take(integers, slots)
-    fill, integers = _take(integers, gpus)
+    experts, slots, gpus = layout.node_experts, layout.node_slots, layout.node_gpus
+    slot_loads, values = take(values, MOST_SCENARIOS * slots)
+    around, values = take(values, MOST_SCENARIOS * slots)
+    gpu_loads, values = take(values, MOST_SCENARIOS * gpus)
+    powers, values = take(values, MOST_SCENARIOS * gpus)
+    slopes, values = take(values, MOST_SCENARIOS)
+    burdens, values = take(values, gpus)
+    costs, values = take(values, slots)
+    means, values = take(values, experts)
+    scores, values = take(values, experts)
+    worsts, values = take(values, experts)
+    counts, integers = take(integers, experts)
+    slot_experts, integers = take(integers, slots)
+    ranks, integers = take(integers, slots)
+    fill, integers = take(integers, gpus)
     outlook = Outlook(
         slot_loads,
         around,
@@ -223,11 +224,6 @@ def _cut_outlook(values: Any, integers: Any, layout: Layout) -> tuple[Outlook, A
         slot_experts,
         ranks,
         fill,
+        layout.gpu_slots,
     )
     return outlook, values, integers
-
-
-@rule
-def _take(scratch: Any, size: int) -> tuple[Any, Any]:
-    """Cut size elements off the front; give them and the rest."""
-    return scratch[:size], scratch[size:]

@@ -56,18 +56,19 @@ def replicate_by_spread(copies: int, tactics: Tactics, bracket: Bracket, outlook
     if tactics.max_replicas > 0:
         most = min(most, tactics.max_replicas)
     size = bracket_size(num_experts)
-    if lane() == 0:
-        for expert in range(num_experts):
-            outlook.counts[expert] = 1
-            seat(bracket, size, expert, -_claim(expert, 1, outlook))
-        open_bracket(bracket, size, num_experts)
-        for _ in range(num_experts, num_slots):
-            expert = champion(bracket)
-            replicas = np.int64(outlook.counts[expert]) + 1
-            outlook.counts[expert] = replicas
-            claim = outlook.means.dtype.type(-np.inf) if replicas >= most else _claim(expert, replicas, outlook)
-            replay(bracket, size, expert, -claim)
+    for expert in range(lane(), num_experts, lanes()):
+        outlook.counts[expert] = 1
+        seat(bracket, size, expert, -_claim(expert, 1, outlook))
     barrier()
+    open_bracket(bracket, size, num_experts)
+    for _ in range(num_experts, num_slots):
+        _, expert = champion(bracket, size)
+        replicas = np.int64(outlook.counts[expert]) + 1
+        barrier()
+        if lane() == 0:
+            outlook.counts[expert] = replicas
+        claim = outlook.means.dtype.type(-np.inf) if replicas >= most else _claim(expert, replicas, outlook)
+        replay(bracket, size, expert, -claim)
 
 
 @rule
@@ -93,8 +94,8 @@ def pack_over_scenarios(
 ) -> bool:
     """Pack the replicas greedily, experts with several of them first; tell whether all could be kept apart."""
     value = outlook.means.dtype.type
-    num_experts, num_slots, num_gpus = len(outlook.means), len(outlook.costs), len(outlook.burdens)
-    slots = num_slots // num_gpus
+    num_experts, num_gpus = len(outlook.means), len(outlook.burdens)
+    slots = outlook.slots
     keys, order = tools.desk.keys[:num_experts], tools.desk.order[:num_experts]
     shares = outlook.costs[:num_experts]
     for expert in range(lane(), num_experts, lanes()):

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .terms import Items, Packing, Pairs
+from .scratch import recall
+from .terms import Items, Packing, Pairs, Tools
 from .words import barrier, best_lane, lane, lanes, rule
 
 __all__ = ["best_pair_swap", "best_swap"]
@@ -60,18 +61,18 @@ def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int
 
 
 @rule
-def best_pair_swap(
-    items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, least: Any, pairs: Pairs
-) -> tuple[Any, int]:
+def best_pair_swap(tools: Tools, heavy: int, light: int, copies: int, least: Any) -> tuple[Any, int]:
     """Find the best swap of two items for two, over all lanes; give its gain and its four slots as one number, or (least, -1).
 
     The number is ((leaving * slots + leaving too) * slots + coming) * slots + coming too; equal gains go to the lowest.
     Where replicas that must stay apart forbid the best swap there is none: another pack is as good a partner.
     """
-    most = _most_by_pairs(packing, heavy, light, slots, pairs)
+    desk = recall(tools).desk
+    most = _most_by_pairs(desk.trial, heavy, light, desk.trial.slots, desk.pairs)
     if not most > least:
         return least, -1
-    number = _first_pair_swap(items, packing, heavy, light, slots, copies, most, pairs)
+    _, items, _, desk, _ = recall(tools)
+    number = _first_pair_swap(items, desk.trial, heavy, light, desk.trial.slots, copies, most, desk.pairs)
     return (most, number) if number >= 0 else (least, -1)
 
 

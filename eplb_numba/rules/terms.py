@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .bracket import Bracket
+from .bracket import Bracket, bracket_size
 from .noise import STEPS, WORD, stir
 
 if TYPE_CHECKING:
@@ -26,13 +26,20 @@ FREELY, WHERE_CHEAP, ALWAYS = 0, 1, 2  # how strictly replicas of one expert are
 
 
 class Layout(NamedTuple):
-    """What one layer looks like; a global problem has one group and one node."""
+    """What one layer looks like; a global problem has one group and one node.  The rest follows: no rule need divide."""
 
     num_logical: int
     num_replicas: int
     num_groups: int
     num_nodes: int
     num_gpus: int
+    group_experts: int
+    node_groups: int
+    node_experts: int
+    node_slots: int
+    node_gpus: int
+    gpu_slots: int
+    leaves: int  # of a bracket for the experts or the GPUs of a node, or for the nodes
 
 
 class Job(NamedTuple):
@@ -96,6 +103,7 @@ class Packing(NamedTuple):
     items: Any  # (packs * slots)
     loads: Any  # (packs * slots) the load of the item in each slot, while it is refined
     pack_loads: Any  # (packs)
+    slots: int  # of a pack
 
 
 class Kept(NamedTuple):
@@ -110,7 +118,7 @@ class Draft(NamedTuple):
 
     items: Any  # (2 * slots of a pack)
     loads: Any  # (2 * slots of a pack)
-    lowers: Any  # (1) whether the swap lowers the larger load
+    pack_loads: Any  # (2) after the swap
 
 
 class Pairs(NamedTuple):
@@ -126,7 +134,7 @@ class Desk(NamedTuple):
     trial: Packing
     keys: Any  # (items) what a start sorts by
     order: Any  # (items)
-    spare: Any  # (items + DIGITS)
+    spare: Any  # (items + COUNTERS)
     fill: Any  # (packs)
     ranking: Any  # (packs) from heaviest to lightest
     bracket: Bracket  # (leaves for the packs, or for the experts of a node)
@@ -172,6 +180,7 @@ class Stage(NamedTuple):
     counts: Any  # (experts)
     loads: Any  # (gpus)
     bounds: Any  # (nodes)
+    heaviest: Any  # (nodes) the load of the heaviest GPU
     positions: Any  # (experts) of each within its node, where a delivered layer is staged again
     bench: Bench
 
@@ -182,6 +191,7 @@ class Window(NamedTuple):
     loads: Any  # (num_logical, MOST_STEPS) where the mean GPU load is 1
     sizes: Any  # (MOST_STEPS) how many steps each stands for
     distances: Any  # (MOST_STEPS, MOST_STEPS)
+    totals: Any  # (MOST_STEPS) of the steps that are being read
 
 
 class Outlook(NamedTuple):
@@ -201,16 +211,26 @@ class Outlook(NamedTuple):
     experts: Any  # (slots)
     ranks: Any  # (slots)
     fill: Any  # (gpus) how many slots are taken; then, whether the GPU has no swap left
+    slots: int  # of a GPU
 
 
 def layout_of(topology: Topology) -> Layout:
     """Give the sizes of a layer."""
+    groups, nodes = topology.planned_groups, topology.planned_nodes
+    node_experts, node_gpus = topology.num_logical // nodes, topology.num_gpus // nodes
     return Layout(
-        topology.num_logical,
-        topology.num_replicas,
-        topology.planned_groups,
-        topology.planned_nodes,
-        topology.num_gpus,
+        num_logical=topology.num_logical,
+        num_replicas=topology.num_replicas,
+        num_groups=groups,
+        num_nodes=nodes,
+        num_gpus=topology.num_gpus,
+        group_experts=topology.num_logical // groups,
+        node_groups=groups // nodes,
+        node_experts=node_experts,
+        node_slots=topology.num_replicas // nodes,
+        node_gpus=node_gpus,
+        gpu_slots=topology.num_replicas // topology.num_gpus,
+        leaves=bracket_size(max(node_experts, node_gpus, nodes)),
     )
 
 

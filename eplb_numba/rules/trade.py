@@ -77,7 +77,7 @@ def _best_swap(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
     """Give the swap of an item of the heavy GPU that lowers the burdens most, as leaving * slots in all + coming, or -1."""
     value = outlook.costs.dtype.type
     num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
-    slots = num_slots // num_gpus
+    slots = outlook.slots
     burden = outlook.burdens[heavy]
     gain, swap = times(value(LEAST_GAIN), burden), -1
     for leaving in range(heavy * slots, (heavy + 1) * slots):
@@ -141,8 +141,8 @@ def _carry_out(leaving: int, coming: int, count: int, outlook: Outlook) -> None:
         for scenario in range(count):
             one, other = scenario * num_slots + leaving, scenario * num_slots + coming
             loads[one], loads[other] = loads[other], loads[one]
-        add_up(leaving // (num_slots // num_gpus), count, outlook)
-        add_up(coming // (num_slots // num_gpus), count, outlook)
+        add_up(leaving // outlook.slots, count, outlook)
+        add_up(coming // outlook.slots, count, outlook)
     for gpu in range(lane(), num_gpus, lanes()):
         outlook.fill[gpu] = 0
     barrier()

@@ -24,9 +24,9 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
     num_experts = steps.shape[2]
     count = 0
     for step in range(len(steps)):
-        total = value(0)
-        for expert in range(num_experts):
-            total += abs(value(steps[step, layer, expert]))
+        if step % MOST_STEPS == 0:
+            _add_up(steps, layer, step, window)
+        total = window.totals[step % MOST_STEPS]
         if total > 0:
             if count == MOST_STEPS:
                 count = _merge_the_closest(count, num_experts, window)
@@ -43,9 +43,21 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
 
 
 @rule
+def _add_up(steps: Any, layer: int, first: int, window: Window) -> None:
+    """Add up the loads of each of the next steps."""
+    value = window.loads.dtype.type
+    for step in range(first + lane(), min(first + MOST_STEPS, len(steps)), lanes()):
+        total = value(0)
+        for expert in range(steps.shape[2]):
+            total += abs(value(steps[step, layer, expert]))
+        window.totals[step - first] = total
+    barrier()
+
+
+@rule
 def _measure(scenario: int, count: int, num_experts: int, window: Window) -> None:
     """Measure the distances of a scenario to the first count others: by how much merging them adds to the squares."""
-    loads, sizes, distances = window
+    loads, sizes, distances, _ = window
     row = scenario * MOST_STEPS
     for other in range(lane(), count, lanes()):
         distances[row + other] = 0
@@ -79,7 +91,7 @@ def _closest(count: int, window: Window) -> tuple[Any, int]:
 @rule
 def _merge_the_closest(count: int, num_experts: int, window: Window) -> int:
     """Merge the two scenarios that are most alike; the last one takes the place that is free.  Give their number."""
-    loads, sizes, distances = window
+    loads, sizes, distances, _ = window
     nearest, pair = _closest(count, window)
     one, other, last = pair // MOST_STEPS, pair % MOST_STEPS, count - 1
     whole = sizes[one] + sizes[other]

@@ -13,7 +13,13 @@ from typing import Any
 from numba.extending import overload
 from numba.extending import register_jitable as rule
 
-__all__ = ["barrier", "best_lane", "lane", "lanes", "root", "rule", "times"]
+__all__ = ["barrier", "best_lane", "lane", "lanes", "root", "rule", "strip", "take", "times", "word"]
+
+
+def word(function: Any) -> Any:
+    """Let compiled rules on a CPU take a function as it is written; what it means on a GPU is said there."""
+    overload(function, target="cpu", strict=False)(lambda *_: function)
+    return function
 
 
 def lane() -> int:
@@ -53,6 +59,17 @@ def root(number: Any) -> Any:
     return type(number)(math.sqrt(number))
 
 
+def strip(array: Any) -> Any:
+    """Look at contiguous memory in the way that costs least."""
+    return array
+
+
+@word
+def take(scratch: Any, size: int) -> tuple[Any, Any]:
+    """Cut size elements off the front; give them and the rest."""
+    return scratch[:size], scratch[size:]
+
+
 def times(left: Any, right: Any) -> Any:
     """Multiply so that no compiler may fuse the product into a following sum."""
     return left * right
@@ -76,6 +93,11 @@ def _barrier_on_cpu() -> Any:
 @overload(root, target="cpu")
 def _root_on_cpu(number):  # type: ignore[no-untyped-def]  # numba compares the two signatures
     return lambda number: math.sqrt(number)
+
+
+@overload(strip, target="cpu")
+def _strip_on_cpu(array):  # type: ignore[no-untyped-def]
+    return lambda array: array
 
 
 @overload(times, target="cpu")

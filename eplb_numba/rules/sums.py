@@ -1,0 +1,64 @@
+"""What do loads add up to, and which of them is the largest?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .words import best_lane, lane, lanes, rule, word
+
+__all__ = ["every_eighth", "largest_here", "largest_of", "smallest_of", "total_here", "total_of"]
+
+
+@word
+def total_of(loads: Any) -> Any:
+    """Add up loads as `total_here` does; on a GPU the lanes share the work."""
+    return total_here(loads)
+
+
+@rule
+def total_here(loads: Any) -> Any:
+    """Add up loads in the order that is written here, which suits vector units and lanes: every rank must agree.
+
+    Each of eight sums takes every eighth load; then they are added in pairs.
+    """
+    even = (every_eighth(loads, 0) + every_eighth(loads, 4)) + (every_eighth(loads, 2) + every_eighth(loads, 6))
+    odd = (every_eighth(loads, 1) + every_eighth(loads, 5)) + (every_eighth(loads, 3) + every_eighth(loads, 7))
+    return even + odd
+
+
+@rule
+def every_eighth(loads: Any, first: int) -> Any:
+    """Add up every eighth load, from the first one on."""
+    total = loads.dtype.type(0)
+    for index in range(first, len(loads), 8):
+        total += loads[index]
+    return total
+
+
+@rule
+def largest_of(loads: Any) -> Any:
+    """Give the largest load."""
+    largest = loads[0]
+    for index in range(lane(), len(loads), lanes()):
+        largest = max(largest, loads[index])
+    largest, _ = best_lane(largest, 0)
+    return largest
+
+
+@rule
+def largest_here(loads: Any) -> Any:
+    """Give the largest load, without help from other lanes."""
+    largest = loads[0]
+    for index in range(1, len(loads)):
+        largest = max(largest, loads[index])
+    return largest
+
+
+@rule
+def smallest_of(loads: Any) -> Any:
+    """Give the smallest load."""
+    smallest = loads[0]
+    for index in range(lane(), len(loads), lanes()):
+        smallest = min(smallest, loads[index])
+    negated, _ = best_lane(-smallest, 0)
+    return -negated

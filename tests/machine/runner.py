@@ -1,0 +1,491 @@
+"""What does a block of lanes do with a program?  Each lane runs up to the next instruction that waits for others.
+
+Memory is the host's own; an access outside what the kernel was given stops the machine, and so does a lane that touches what
+another one has written, or reads before another one writes, with no barrier between them.
+"""
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+from .program import CODE, EXTRA, FIRST, GUARD, KINDS, OPERATION, SECOND, TARGET, THIRD, TYPE
+
+(
+    ADD, AND, SHL, SELP, MOV, SETP, BRA, SHR, SUB, MAX, MIN, MUL, LD, ST, OR, XOR, DIV, REM, NEG, ABS, NOT, CLZ, CVT, WIDE,
+    BFI, PACK, LOW, HIGH, SQRT, SHFL, REDUX, VOTE, BAR, WARPSYNC, ATOM, FENCE, RET,
+) = range(len(CODE))  # fmt: skip
+U8, S8, U16, S16, U32, S32, U64, S64, F32, F64, PRED = range(len(KINDS))
+compiled = njit(cache=True, error_model="numpy", nogil=True)
+WIDTHS = np.array([1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 1])
+WARP = 32
+# How a lane stands, and why the machine stopped.
+RUNNING, DONE, OUTSIDE, RACE, DEADLOCK, ENDLESS = 0, 1, 2, 3, 4, 5
+FOREVER = 500_000_000
+
+# Cycles until a result can be used: estimates for a current GPU, for comparing one form of a rule with another.
+LATENCY = np.full(len(CODE), 5)
+for names, cycles in (
+    ("ld", 30), ("st", 1), ("div", 40), ("rem", 45), ("sqrt", 40), ("shfl", 25), ("redux", 25), ("vote", 20), ("bar", 20),
+    ("warpsync", 5), ("atom", 300), ("fence", 300), ("bra", 8), ("cvt", 8), ("mov", 1), ("pack", 1), ("low", 1), ("high", 1),
+):  # fmt: skip
+    LATENCY[CODE[names]] = cycles
+GLOBAL_LATENCY = 150
+WIDE_INTEGER_DIVISION = 120
+
+
+def _memory(kind, is_load):
+    pointee = {1: "int8", 2: "int16", 4: "int32", 8: "int64"}[kind]
+    element = getattr(types, f"u{pointee}")
+
+    if is_load:
+
+        @intrinsic
+        def load(context, address):
+            def generate(context, builder, signature, arguments):
+                pointer = builder.inttoptr(arguments[0], context.get_value_type(element).as_pointer())
+                return builder.load(pointer)
+
+            return element(types.uint64), generate
+
+        return load
+
+    @intrinsic
+    def store(context, address, number):
+        def generate(context, builder, signature, arguments):
+            pointer = builder.inttoptr(arguments[0], context.get_value_type(element).as_pointer())
+            builder.store(builder.trunc(arguments[1], context.get_value_type(element)) if kind < 8 else arguments[1], pointer)
+            return context.get_dummy_value()
+
+        return types.none(types.uint64, types.uint64), generate
+
+    return store
+
+
+load_1, load_2, load_4, load_8 = (_memory(size, True) for size in (1, 2, 4, 8))
+store_1, store_2, store_4, store_8 = (_memory(size, False) for size in (1, 2, 4, 8))
+
+
+@compiled
+def _single(bits):
+    """Give the float of 32 bits that a register holds."""
+    return np.uint32(bits).view(np.float32)
+
+
+@compiled
+def _double(bits):
+    """Give the float of 64 bits that a register holds."""
+    return np.uint64(bits).view(np.float64)
+
+
+@compiled
+def _bits_of_single(number):
+    return np.uint64(np.float32(number).view(np.uint32))
+
+
+@compiled
+def _bits_of_double(number):
+    return np.float64(number).view(np.uint64)
+
+
+@compiled
+def _signed(bits, kind):
+    """Give the integer that a register holds, as 64 bits with its sign where it has one."""
+    if kind == S64 or kind == U64:
+        return np.int64(bits)
+    if kind == U32:
+        return np.int64(np.uint32(bits))
+    if kind == S32:
+        return np.int64(np.int32(np.uint32(bits)))
+    if kind == U8:
+        return np.int64(np.uint8(bits))
+    if kind == S8:
+        return np.int64(np.int8(np.uint8(bits)))
+    if kind == U16:
+        return np.int64(np.uint16(bits))
+    if kind == S16:
+        return np.int64(np.int16(np.uint16(bits)))
+    return np.int64(bits)
+
+
+@compiled
+def _cut(number, kind):
+    """Give what a register of this kind holds of an integer."""
+    if kind == U32 or kind == S32:
+        return np.uint64(np.uint32(number))
+    if kind == U16 or kind == S16:
+        return np.uint64(np.uint16(number))
+    if kind == U8 or kind == S8:
+        return np.uint64(np.uint8(number))
+    if kind == PRED:
+        return np.uint64(number & 1)
+    return np.uint64(number)
+
+
+@compiled
+def _compare(first, second, comparison):
+    if comparison == 0:
+        return first == second
+    if comparison == 1:
+        return first != second
+    if comparison == 2:
+        return first < second
+    if comparison == 3:
+        return first <= second
+    if comparison == 4:
+        return first > second
+    return first >= second
+
+
+@compiled
+def _compare_floats(first, second, how):
+    nan = first != first or second != second
+    if how % 8 == 6:
+        return nan
+    if how % 8 == 7:
+        return not nan
+    if nan:
+        return how >= 8
+    return _compare(first, second, how % 8)
+
+
+@compiled
+def _floats(operation, first, second):
+    """Do what an instruction says with two floats of one type."""
+    if operation == ADD:
+        return first + second
+    if operation == SUB:
+        return first - second
+    if operation == MUL:
+        return first * second
+    if operation == MAX:
+        return second if first != first else (first if second != second else max(first, second))
+    if operation == MIN:
+        return second if first != first else (first if second != second else min(first, second))
+    if operation == NEG:
+        return -first
+    if operation == ABS:
+        return abs(first)
+    if operation == SQRT:
+        return np.sqrt(first)
+    return first / second
+
+
+@compiled
+def _integers(operation, first, second, kind):
+    """Do what an instruction says with two integers of one type."""
+    if operation == ADD:
+        return first + second
+    if operation == AND:
+        return first & second
+    if operation == SUB:
+        return first - second
+    if operation == MUL:
+        return first * second
+    if operation == OR:
+        return first | second
+    if operation == XOR:
+        return first ^ second
+    if operation == SHL:
+        return np.int64(0) if second > 63 or second < 0 else first << second
+    if operation == SHR:
+        if kind == U64:
+            return np.int64(0) if second > 63 else np.int64(np.uint64(first) >> np.uint64(second))
+        return first >> min(second, np.int64(63))
+    if operation == NOT:
+        return ~first
+    if operation == NEG:
+        return -first
+    if operation == ABS:
+        return abs(first)
+    if kind == U64:
+        one, other = np.uint64(first), np.uint64(second)
+        if operation == MAX:
+            return np.int64(max(one, other))
+        if operation == MIN:
+            return np.int64(min(one, other))
+        if operation == DIV:
+            return np.int64(one // other)
+        return np.int64(one % other)
+    if operation == MAX:
+        return max(first, second)
+    if operation == MIN:
+        return min(first, second)
+    quotient = abs(first) // abs(second)
+    if (first < 0) != (second < 0):
+        quotient = -quotient
+    return quotient if operation == DIV else first - quotient * second
+
+
+@compiled
+def _convert(bits, source, target, toward_zero):
+    """Convert a register from one type to another."""
+    if source == F32 or source == F64:
+        number = np.float64(_single(bits)) if source == F32 else _double(bits)
+        if target == F32:
+            return _bits_of_single(number)
+        if target == F64:
+            return _bits_of_double(number)
+        return _cut(np.int64(number) if toward_zero else np.int64(np.rint(number)), target)
+    number = _signed(bits, source)
+    if target == F32:
+        return _bits_of_single(np.uint64(number)) if source == U64 else _bits_of_single(number)
+    if target == F64:
+        return _bits_of_double(np.uint64(number)) if source == U64 else _bits_of_double(number)
+    return _cut(number, target)
+
+
+@compiled
+def _clash(note, word, lane, number, reads, block_epoch, warp_epoch):
+    """Tell whether another lane touched a word and no barrier has come since; to write what is there already is no race."""
+    other = note[word, 0] - 1
+    if other < 0 or other == lane or note[word, 1] != block_epoch:
+        return False
+    if other // WARP == lane // WARP and note[word, 2] != warp_epoch:
+        return False
+    return reads or note[word, 3] != np.int64(number)
+
+
+@compiled
+def run_block(rows, registers, shared_base, places, ends, offsets, written, read, clocks, ready, epochs):
+    """Run a block; give how it ended and the lane and the instruction where it did.
+
+    registers (lanes, registers) hold what is known from the start.  places, ends (regions) say what memory there is, and
+    offsets (regions) where in written and read (words, 4) it is noted who last wrote and read a word.
+    """
+    lanes = len(registers)
+    at = np.zeros(lanes, np.int64)
+    state = np.zeros(lanes, np.int64)
+    block_epoch = epochs[0] + 1
+    warp_epochs = np.ones(lanes // WARP + 1, np.int64)
+    remaining = lanes
+    for lane in range(lanes):
+        clocks[lane] = 0
+    while remaining > 0:
+        for lane in range(lanes):
+            if state[lane] == DONE:
+                continue
+            own = registers[lane]
+            here = at[lane]
+            clock = clocks[lane]
+            steps = 0
+            while True:
+                row = rows[here]
+                operation, kind = row[OPERATION], row[TYPE]
+                guard = row[GUARD]
+                if guard != 0 and (own[abs(guard) - 1] != 0) != (guard > 0):
+                    here += 1
+                    clock += 1
+                    continue
+                if SHFL <= operation <= WARPSYNC:
+                    break
+                steps += 1
+                if steps > FOREVER:
+                    return ENDLESS, lane, here
+                a, b, c = own[row[FIRST]], own[row[SECOND]], own[row[THIRD]]
+                latency = LATENCY[operation]
+                start = max(clock, ready[lane, row[FIRST]], ready[lane, row[SECOND]])
+                here += 1
+                result = np.uint64(0)
+                if operation == BRA:
+                    here = row[EXTRA]
+                    clock = start + latency
+                    continue
+                if operation == RET:
+                    state[lane] = DONE
+                    remaining -= 1
+                    break
+                if operation == FENCE:
+                    clock = start + latency
+                    continue
+                if operation == LD or operation == ST or operation == ATOM:
+                    address = b + np.uint64(row[EXTRA])
+                    if operation != ATOM and row[THIRD] == 1:
+                        address += shared_base
+                    width = WIDTHS[kind]
+                    region = -1
+                    for index in range(len(places)):
+                        if places[index] <= address and address + np.uint64(width) <= ends[index]:
+                            region = index
+                            break
+                    if region < 0 or address % np.uint64(width) != 0:
+                        return OUTSIDE, lane, here - 1
+                    latency = LATENCY[operation] if region == 0 else GLOBAL_LATENCY
+                    warp = lane // WARP
+                    first_word = offsets[region] + np.int64(address - places[region]) // 4
+                    for word in range(first_word, first_word + (width + 3) // 4):
+                        if operation == ATOM:
+                            continue
+                        clash = _clash(written, word, lane, a, operation == LD, block_epoch, warp_epochs[warp])
+                        if operation == ST:
+                            clash |= _clash(read, word, lane, a, False, block_epoch, warp_epochs[warp])
+                        if clash:
+                            return RACE, lane, here - 1
+                        note = written if operation == ST else read
+                        note[word, 0], note[word, 1], note[word, 2] = lane + 1, block_epoch, warp_epochs[warp]
+                        note[word, 3] = np.int64(a)
+                    if operation == LD:
+                        if width == 4:
+                            result = np.uint64(load_4(address))
+                            if kind == S32:
+                                result = np.uint64(np.int64(np.int32(np.uint32(result))))
+                        elif width == 8:
+                            result = load_8(address)
+                        elif width == 2:
+                            result = np.uint64(load_2(address))
+                            if kind == S16:
+                                result = np.uint64(np.int64(np.int16(np.uint16(result))))
+                        else:
+                            result = np.uint64(load_1(address))
+                            if kind == S8:
+                                result = np.uint64(np.int64(np.int8(np.uint8(result))))
+                        for word in range(first_word, first_word + (width + 3) // 4):
+                            read[word, 3] = np.int64(result)
+                    elif operation == ST:
+                        if width == 4:
+                            store_4(address, a)
+                        elif width == 8:
+                            store_8(address, a)
+                        elif width == 2:
+                            store_2(address, a)
+                        else:
+                            store_1(address, a)
+                        clock = start + 2
+                        continue
+                    else:
+                        if width == 4:
+                            result = np.uint64(load_4(address))
+                            store_4(address, result + a)
+                        else:
+                            result = load_8(address)
+                            store_8(address, result + a)
+                elif operation == MOV:
+                    result = a
+                    if row[EXTRA] == 1:
+                        result = a + shared_base
+                    elif row[EXTRA] == -1:
+                        result = a - shared_base
+                elif operation == SELP:
+                    start = max(start, ready[lane, row[THIRD]])
+                    result = a if c != 0 else b
+                elif operation == SETP:
+                    how = row[EXTRA]
+                    if kind == F32:
+                        answer = _compare_floats(_single(a), _single(b), how)
+                    elif kind == F64:
+                        answer = _compare_floats(_double(a), _double(b), how)
+                    elif kind == U64:
+                        answer = _compare(a, b, how)
+                    else:
+                        answer = _compare(_signed(a, kind), _signed(b, kind), how)
+                    result = np.uint64(answer)
+                elif operation == CVT:
+                    result = _convert(a, row[EXTRA] % 16, kind, row[EXTRA] >= 16)
+                elif operation == CLZ:
+                    bits, number = WIDTHS[kind] * 8, _cut(np.int64(a), kind)
+                    while number > 0:
+                        bits -= 1
+                        number >>= np.uint64(1)
+                    result = np.uint64(bits)
+                elif operation == WIDE:
+                    result = np.uint64(_signed(a, kind) * _signed(b, kind))
+                elif operation == PACK:
+                    result = np.uint64(np.uint32(a)) | (b << np.uint64(32))
+                elif operation == LOW:
+                    result = np.uint64(np.uint32(a))
+                elif operation == HIGH:
+                    result = a >> np.uint64(32)
+                elif operation == BFI:
+                    mask = ((np.uint64(1) << np.uint64(row[EXTRA])) - np.uint64(1)) << c
+                    result = (b & ~mask) | ((a << c) & mask)
+                elif kind == F32:
+                    result = _bits_of_single(_floats(operation, _single(a), _single(b)))
+                elif kind == F64:
+                    result = _bits_of_double(_floats(operation, _double(a), _double(b)))
+                else:
+                    second = np.int64(np.uint32(b)) if operation == SHL or operation == SHR else _signed(b, kind)
+                    result = _cut(_integers(operation, _signed(a, kind), second, kind), kind)
+                    if (operation == DIV or operation == REM) and (kind == S64 or kind == U64):
+                        latency = WIDE_INTEGER_DIVISION
+                if kind == U64 or kind == S64 or kind == F64:
+                    clock = start + 2
+                else:
+                    clock = start + 1
+                own[row[TARGET]] = result
+                ready[lane, row[TARGET]] = start + latency
+            at[lane] = here
+            clocks[lane] = clock
+        if remaining == 0:
+            break
+        # Warps whose lanes all wait for each other go on; a barrier waits for all warps.
+        moved = False
+        at_barrier = 0
+        for first in range(0, lanes, WARP):
+            last = min(first + WARP, lanes)
+            here = -1
+            together = True
+            for lane in range(first, last):
+                if state[lane] != DONE:
+                    together &= here < 0 or at[lane] == here
+                    here = at[lane]
+            if here < 0:
+                continue
+            row = rows[here]
+            if not together:
+                return DEADLOCK, first, here
+            if row[OPERATION] == BAR:
+                for lane in range(first, last):
+                    at_barrier += state[lane] != DONE
+                continue
+            moved = True
+            for lane in range(first, last):
+                if state[lane] == DONE:
+                    return DEADLOCK, lane, here
+            _meet(row, registers, clocks, ready, first, last)
+            if row[OPERATION] == WARPSYNC:
+                warp_epochs[first // WARP] += 1
+            for lane in range(first, last):
+                at[lane] += 1
+        if not moved:
+            if at_barrier < remaining:
+                return DEADLOCK, 0, at[0]
+            latest = 0
+            for lane in range(lanes):
+                latest = max(latest, clocks[lane])
+            for lane in range(lanes):
+                clocks[lane] = latest + LATENCY[BAR]
+                at[lane] += state[lane] != DONE
+            block_epoch += 1
+    epochs[0] = block_epoch
+    return DONE, 0, 0
+
+
+@compiled
+def _meet(row, registers, clocks, ready, first, last):
+    """Let the lanes of a warp exchange what an instruction says."""
+    operation, kind, target = row[OPERATION], row[TYPE], row[TARGET]
+    latest = 0
+    for lane in range(first, last):
+        latest = max(latest, clocks[lane], ready[lane, row[FIRST]])
+    given = np.empty(last - first, np.uint64)
+    for lane in range(first, last):
+        given[lane - first] = registers[lane, row[FIRST]]
+    for lane in range(first, last):
+        result = np.uint64(0)
+        if operation == SHFL:
+            distance = np.int64(registers[lane, row[SECOND]])
+            source = (lane - first) ^ distance if row[EXTRA] == 0 else lane - first - distance
+            result = given[source] if source >= 0 else given[lane - first]
+        elif operation == REDUX:
+            best = _signed(given[0], kind)
+            for number in given[1:]:
+                signed = _signed(number, kind)
+                best = min(best, signed) if row[EXTRA] == 0 else max(best, signed)
+            result = _cut(best, kind)
+        elif operation == VOTE:
+            for index in range(len(given)):
+                if given[index] != 0:
+                    result |= np.uint64(1) << np.uint64(index)
+        if operation != WARPSYNC:
+            registers[lane, target] = result
+            ready[lane, target] = latest + LATENCY[operation]
+        clocks[lane] = latest + 2

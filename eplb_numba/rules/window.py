@@ -46,6 +46,7 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
 def _add_up(steps: Any, layer: int, first: int, window: Window) -> None:
     """Add up the loads of each of the next steps."""
     value = window.loads.dtype.type
+    barrier()  # whoever still reads the last ones
     for step in range(first + lane(), min(first + MOST_STEPS, len(steps)), lanes()):
         total = value(0)
         for expert in range(steps.shape[2]):

@@ -36,6 +36,17 @@ settings.register_profile(
 settings.load_profile("here")
 
 
+@pytest.fixture
+def one_torch_thread():
+    """Let torch use one thread: on two cores that others use too, its threads wait for each other longer than they work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def pytest_collection_modifyitems(items):
     """Skip what needs a GPU where there is none."""
     if not gpu_is_here():

@@ -22,13 +22,10 @@ class Lasting:
     param_names = ("objective", "shape")
 
     def setup(self, objective, shape):
-        """Make up loads that follow a mixture of topics, and plan once: that compiles."""
+        """Make up the loads, and plan once: that compiles."""
         self.shape = SHAPES[shape]
         self.policy = replace(POLICIES["balanced"], objective=objective)
-        generator = np.random.default_rng(0)
-        topics = generator.lognormal(0.0, 1.0, (6, self.shape.num_layers, self.shape.num_logical))
-        mixtures = generator.dirichlet([0.7] * 6, 16)
-        steps = (1000 * np.einsum("st,tle->sle", mixtures, topics)).astype(np.float32)
+        steps = self.shape.steps(16)
         self.window, self.next = steps[:8], steps[8:]
         self.plan()
 

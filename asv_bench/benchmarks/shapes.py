@@ -22,6 +22,13 @@ class Shape(NamedTuple):
         generator = np.random.default_rng(0)
         return generator.lognormal(6.0, 1.0, (self.num_layers, self.num_logical)).astype(np.float32)
 
+    def steps(self, num_steps):
+        """Make up steps of loads that follow a mixture of topics."""
+        generator = np.random.default_rng(0)
+        topics = generator.lognormal(0.0, 1.0, (6, self.num_layers, self.num_logical))
+        mixtures = generator.dirichlet([0.7] * 6, num_steps)
+        return (1000 * np.einsum("st,tle->sle", mixtures, topics)).astype(np.float32)
+
     @property
     def numbers(self):
         """What follows the weight in a call."""

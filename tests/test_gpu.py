@@ -6,6 +6,7 @@ Where there is no GPU, Numba's simulator runs the rules as plain Python, in bloc
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -349,6 +350,15 @@ def test_metrics_measure_what_lies_on_a_gpu():
     plan = plan_experts(on_gpu(weight), 12, 1, 1, 4)
     loads = metrics.gpu_loads(on_gpu(weight), plan.phy2log, 4)
     np.testing.assert_array_equal(on_cpu(loads), on_cpu(plan.gpu_loads))
+
+
+def test_old_gpus_are_refused(monkeypatch):
+    """A GPU whose warps cannot reduce in one instruction is refused, and the error says what it has."""
+    device = SimpleNamespace(compute_capability=(7, 5))
+    monkeypatch.setattr(backend, "config", SimpleNamespace(ENABLE_CUDASIM=False))
+    monkeypatch.setattr(backend, "cuda", SimpleNamespace(get_current_device=lambda: device))
+    with pytest.raises(RuntimeError, match=r"a GPU must have compute capability 8\.0 or more, but GPU 1 has 7\.5"):
+        backend._check_capability.__wrapped__(1)
 
 
 def test_mistakes():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = ["Workshop", "pack", "plan", "replicate"]
 
 # Numba warns of fewer blocks, and those without a problem end at once; but the simulator runs them one by one.
 FEWEST_BLOCKS = 1 if config.ENABLE_CUDASIM else 128
+LEAST_CAPABILITY = (8, 0)
 MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a block
 
 Allocator = Callable[[tuple[int, ...], Any], Any]
@@ -73,6 +75,7 @@ class Workshop:
     def __init__(self, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], width: int, gpu: int) -> None:
         self._layout, self._tactics, self._dtype = layout, tactics, dtype
         with cuda.gpus[gpu]:
+            _check_capability(gpu)
             site = Site(None, None, None, None, 0.0, 0, _empty, lambda array: array)
             self._work = _allocate(site, num_layers, layout, tactics, dtype, bool(tactics.is_lasting))
         self._result_arrays = placement_arrays(num_layers, layout, dtype)
@@ -144,6 +147,7 @@ def _site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[S
     """Go to the GPU of a guest; one from the CPU is carried to the current GPU, and its results back."""
     kind = guest.dtype
     if guest.gpu is None:
+        _check_capability(None)
         weight, steps = _carry_over(planned_loads(guest)[None]), _carry_over(planned_steps(guest, tactics.is_lasting))
         zero, top = value.type(0), value.type(np.inf)
         yield Site(weight, steps, zero, top, most_of(value), 0, _empty, lambda array: guest.hand_back(_carry_back(array)))
@@ -151,9 +155,19 @@ def _site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[S
     adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)
     zero, top = adds_up_in.type(0), adds_up_in.type(np.inf if kind.kind == "f" else np.iinfo(adds_up_in).max)
     with cuda.gpus[guest.gpu]:
+        _check_capability(guest.gpu)
         weight = guest.on_gpu if len(guest.shape) == 3 else guest.on_gpu[None]
         stream = cuda.external_stream(guest.stream) if guest.stream else 0
         yield Site(weight, weight, zero, top, most_of(value), stream, guest.empty, lambda array: array)
+
+
+@cache
+def _check_capability(gpu: int | None) -> None:
+    """Refuse a current GPU whose warps cannot reduce in one instruction; the simulator's has no warps."""
+    capability = cuda.get_current_device().compute_capability
+    if capability < LEAST_CAPABILITY and not config.ENABLE_CUDASIM:
+        found = ".".join(map(str, capability))
+        raise RuntimeError(f"a GPU must have compute capability 8.0 or more, but GPU {gpu or 0} has {found}")
 
 
 # In the simulator the memory of the GPU is that of the CPU.

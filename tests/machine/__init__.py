@@ -30,7 +30,10 @@ def install(backend):
     """Put this machine in the place of a GPU: its memory is that of the CPU, and there is one stream."""
     kernels = backend.KERNELS
     backend.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
-    backend.cuda = SimpleNamespace(gpus={0: nullcontext()}, external_stream=lambda stream: stream)
+    device = SimpleNamespace(compute_capability=(9, 0))
+    backend.cuda = SimpleNamespace(
+        gpus={0: nullcontext()}, external_stream=lambda stream: stream, get_current_device=lambda: device
+    )
     backend.FEWEST_BLOCKS = 1
     backend._empty, backend._carry_over, backend._carry_back = np.empty, np.asarray, np.asarray
 

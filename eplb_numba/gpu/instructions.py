@@ -1,0 +1,99 @@
+"""Which instructions of a GPU does Numba not know, or hide from the compiler?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.cuda import types
+from numba.cuda.extending import intrinsic
+
+__all__ = ["bits_in", "bits_of", "float_of", "largest", "lowest", "meet", "size_of_block", "unknown_zero"]
+
+
+def _assembly(code: str, result: Any, operands: list[Any], *, orders_memory: bool = False) -> Any:
+    """Give what writes an instruction that no lane may skip; if it orders memory, no compiler may move accesses past it."""
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        registers = ["=r"] * (not isinstance(result, ir.VoidType)) + ["r"] * len(operands)
+        registers += ["~{memory}"] * orders_memory
+        lines = ir.InlineAsm(ir.FunctionType(result, operands), code, ",".join(registers), side_effect=True)
+        given = builder.call(lines, arguments, attrs=("convergent",))
+        return context.get_dummy_value() if isinstance(result, ir.VoidType) else given
+
+    return make
+
+
+@intrinsic
+def size_of_block(context):  # type: ignore[no-untyped-def]
+    """Ask for the number of lanes anew each time: what the compiler takes for constant it writes every loop twice for."""
+    return types.int32(), _assembly("mov.u32 $0, %ntid.x;", ir.IntType(32), [])
+
+
+@intrinsic
+def meet(context):  # type: ignore[no-untyped-def]
+    """Wait for the lanes of the warp alone where it is the whole block: that costs a fraction."""
+    code = (
+        "{ .reg .pred several; .reg .u32 size; mov.u32 size, %ntid.x; setp.gt.u32 several, size, 32; "
+        "@several bar.sync 0; @!several bar.warp.sync 0xffffffff; }"
+    )
+    return types.none(), _assembly(code, ir.VoidType(), [], orders_memory=True)
+
+
+def _reduction(instruction: str, of: str) -> Any:
+    """Give an intrinsic that reduces a number over the lanes of a warp in one instruction, which came with capability 8.0."""
+    kind = getattr(types, of)
+
+    @intrinsic
+    def reduce(context, number):  # type: ignore[no-untyped-def]
+        word = ir.IntType(32)
+        return kind(kind), _assembly(f"redux.sync.{instruction} $0, $1, 0xffffffff;", word, [word])
+
+    return reduce
+
+
+largest = _reduction("max.u32", "uint32")
+lowest = _reduction("min.s32", "int32")
+
+
+@intrinsic
+def bits_of(context, number):  # type: ignore[no-untyped-def]
+    """Give the bits of a float."""
+    kind = types.uint32 if number == types.float32 else types.uint64
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(kind))
+
+    return kind(number), make
+
+
+@intrinsic
+def bits_in(context, number):  # type: ignore[no-untyped-def]
+    """Give the number of bits that a number has."""
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(zeros.type, number.bitwidth), zeros)
+
+    return types.int64(number), make
+
+
+@intrinsic
+def float_of(context, bits):  # type: ignore[no-untyped-def]
+    """Give the float of some bits."""
+    kind = types.float32 if bits == types.uint32 else types.float64
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], context.get_value_type(kind))
+
+    return kind(bits), make
+
+
+@intrinsic
+def unknown_zero(typingctx):  # type: ignore[no-untyped-def]
+    """Have the GPU itself make a zero, so that the compiler cannot reckon with it."""
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.call(ir.InlineAsm(ir.FunctionType(ir.IntType(64), []), "mov.b64 $0, 0;", "=l", side_effect=True), [])
+
+    return types.int64(), make

@@ -361,6 +361,12 @@ def test_old_gpus_are_refused(monkeypatch):
         backend._check_capability.__wrapped__(1)
 
 
+def test_more_items_than_a_choice_can_tell_are_refused():
+    """On a GPU the number of a swap has 31 bits; what could exceed it is refused before anything is launched."""
+    with pytest.raises(ValueError, match=r"a GPU packs at most 46340 items at once, got 46342"):
+        balanced_packing(on_gpu(np.ones((1, 46342), np.float32)), 2)
+
+
 def test_mistakes():
     """What does not fit together is refused."""
     weight = np.ones((2, 8), np.float32)

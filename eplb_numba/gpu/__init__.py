@@ -3,7 +3,7 @@
 It has the face of ``cpu``, and what the two give is the same, bit for bit.  A plan is two launches: each node of each try of a
 layer is placed, and the best try of each layer is delivered.  Where there are groups to be assigned to nodes, that is a launch
 before; a plan that is to last takes three more.  Nothing is read back, but for the width of log2phy where the caller has not
-fixed it.
+fixed it: then a last launch lists the slots.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = ["Workshop", "pack", "plan", "replicate"]
 # Numba warns of fewer blocks, and those without a problem end at once; but the simulator runs them one by one.
 FEWEST_BLOCKS = 1 if config.ENABLE_CUDASIM else 128
 LEAST_CAPABILITY = (8, 0)
+MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
 MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a block
 
 Allocator = Callable[[tuple[int, ...], Any], Any]
@@ -147,7 +148,7 @@ def _site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[S
     """Go to the GPU of a guest; one from the CPU is carried to the current GPU, and its results back."""
     kind = guest.dtype
     if guest.gpu is None:
-        _check_capability(None)
+        _check_capability(getattr(cuda.get_current_device(), "id", 0))  # the simulator's has none
         weight, steps = _carry_over(planned_loads(guest)[None]), _carry_over(planned_steps(guest, tactics.is_lasting))
         zero, top = value.type(0), value.type(np.inf)
         yield Site(weight, steps, zero, top, most_of(value), 0, _empty, lambda array: guest.hand_back(_carry_back(array)))
@@ -162,12 +163,12 @@ def _site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[S
 
 
 @cache
-def _check_capability(gpu: int | None) -> None:
+def _check_capability(gpu: int) -> None:
     """Refuse a current GPU whose warps cannot reduce in one instruction; the simulator's has no warps."""
     capability = cuda.get_current_device().compute_capability
     if capability < LEAST_CAPABILITY and not config.ENABLE_CUDASIM:
         found = ".".join(map(str, capability))
-        raise RuntimeError(f"a GPU must have compute capability 8.0 or more, but GPU {gpu or 0} has {found}")
+        raise RuntimeError(f"a GPU must have compute capability 8.0 or more, but GPU {gpu} has {found}")
 
 
 # In the simulator the memory of the GPU is that of the CPU.
@@ -178,6 +179,8 @@ _carry_back = np.asarray if config.ENABLE_CUDASIM else (lambda array: array.copy
 
 def _allocate(site: Site, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], is_lasting: bool) -> Work:
     """Allocate what lies on the GPU beside the weight and the results."""
+    if max(layout.node_slots, layout.num_groups) > MOST_ITEMS:
+        raise ValueError(f"a GPU packs at most {MOST_ITEMS} items at once, got {max(layout.node_slots, layout.num_groups)}")
     num_tries = tactics.restarts - first_try(layout, tactics)
     stage_values, stage_integers = stage_size(layout)
     num_values, num_integers = bench_size(layout)

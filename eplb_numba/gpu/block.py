@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LANES", "LASTING_LANES", "OFFER_BYTES", "SHARED_BYTES", "WARP", "WARPS"]
 
+# Whole warps, a power of two of them, at most WARPS.
 LANES = 32  # for a plan: one warp, whose lanes wait for each other at little cost
 LASTING_LANES = 128  # for a plan that is to last, where most of the work is shared
 WARP = 32

@@ -55,6 +55,8 @@ def _dtype(context, builder, strip, value):  # type: ignore[no-untyped-def]
 @intrinsic
 def _strip_of(context, array):  # type: ignore[no-untyped-def]
     """Look at the memory of a contiguous array."""
+    if array.ndim != 1 or array.layout != "C":
+        raise TypeError(f"a strip is cut from contiguous memory, not from {array}")
     strip = Strip(array.dtype)
 
     def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]

@@ -81,19 +81,19 @@ def _search(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[An
     num_packs = len(ranking)
     slots = packing.slots
     places = slots * slots
-    for rank in range(min(tactics.heaviest, num_packs - 1)):
-        heavy = ranking[rank]
+    for place in range(min(tactics.heaviest, num_packs - 1)):
+        heavy = ranking[place]
         heavy_load = packing.pack_loads[heavy]
-        partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - rank
+        partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - place
         gain, choice = least, -1
         for step in range(lane(), partners, lanes()):
             light = ranking[num_packs - 1 - step]
             if times(heavy_load - packing.pack_loads[light], value(0.5)) <= gain:
                 break
-            better, place = best_swap(items, packing, heavy, light, slots, copies, gain)
-            if place >= 0:
+            better, swap = best_swap(items, packing, heavy, light, slots, copies, gain)
+            if swap >= 0:
                 gain = better
-                choice = (rank * num_packs + step) * places + place
+                choice = (place * num_packs + step) * places + swap
                 if tactics.partners == FIRST:
                     break
         if tactics.partners == FIRST:

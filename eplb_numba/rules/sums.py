@@ -17,7 +17,7 @@ def total_of(loads: Any) -> Any:
 
 @rule
 def total_here(loads: Any) -> Any:
-    """Add up loads in the order that is written here, which suits vector units and lanes: every rank must agree.
+    """Add up loads in the order that is written here, which lanes can share: every rank must agree.
 
     Each of eight sums takes every eighth load; then they are added in pairs.
     """
@@ -56,9 +56,9 @@ def largest_here(loads: Any) -> Any:
 
 @rule
 def smallest_of(loads: Any) -> Any:
-    """Give the smallest load."""
+    """Give the smallest load; loads are not negative."""
     smallest = loads[0]
     for index in range(lane(), len(loads), lanes()):
         smallest = min(smallest, loads[index])
     negated, _ = best_lane(-smallest, 0)
-    return -negated
+    return abs(negated)  # a zero keeps no sign there

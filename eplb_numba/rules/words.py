@@ -42,7 +42,10 @@ def barrier() -> None:
 
 
 def best_lane(gain: Any, choice: int) -> tuple[Any, int]:
-    """Hand every lane the largest gain of all lanes; equal gains go to the lowest choice.  Ends with a barrier."""
+    """Hand every lane the largest gain of all lanes; equal gains go to the lowest choice.  Ends with a barrier.
+
+    A choice has 31 bits, and a zero may come back with the other sign.
+    """
     thread: Any = threading.current_thread()
     if not hasattr(thread, "syncthreads"):
         return gain, choice

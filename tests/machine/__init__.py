@@ -30,7 +30,7 @@ def install(backend):
     """Put this machine in the place of a GPU: its memory is that of the CPU, and there is one stream."""
     kernels = backend.KERNELS
     backend.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
-    device = SimpleNamespace(compute_capability=(9, 0))
+    device = SimpleNamespace(id=0, compute_capability=(9, 0))
     backend.cuda = SimpleNamespace(
         gpus={0: nullcontext()}, external_stream=lambda stream: stream, get_current_device=lambda: device
     )
@@ -81,7 +81,7 @@ class Kernel:
         places = np.array([place for place, _ in regions], np.uint64)
         sizes = np.array([size for _, size in regions])
         offsets = np.concatenate([[0], np.cumsum((sizes + 11) // 4)])
-        written, read = np.zeros((2, offsets[-1], 4), np.int64)
+        written, read, earlier = np.zeros((3, offsets[-1], 4), np.int64)
         clocks = np.zeros(lanes, np.int64)
         ready = np.zeros((lanes, program.num_registers), np.int64)
         epochs = np.zeros(1, np.int64)
@@ -93,8 +93,8 @@ class Kernel:
                 registers[lane, : len(SPECIAL)] = lane, lanes, block, blocks, lane % 32, shared_bytes
             ready[:] = 0
             how, lane, at = run_block(
-                program.rows, registers, places[0], places, places + sizes.astype(np.uint64), offsets, written, read, clocks,
-                ready, epochs,
+                program.rows, registers, places[0], places, places + sizes.astype(np.uint64), offsets, written, read,
+                earlier, clocks, ready, epochs,
             )  # fmt: skip
             if how != DONE:
                 line = program.lines[program.rows[at, -1]]

@@ -246,11 +246,11 @@ def _clash(note, word, lane, number, reads, block_epoch, warp_epoch):
 
 
 @compiled
-def run_block(rows, registers, shared_base, places, ends, offsets, written, read, clocks, ready, epochs):
+def run_block(rows, registers, shared_base, places, ends, offsets, written, read, earlier, clocks, ready, epochs):
     """Run a block; give how it ended and the lane and the instruction where it did.
 
     registers (lanes, registers) hold what is known from the start.  places, ends (regions) say what memory there is, and
-    offsets (regions) where in written and read (words, 4) it is noted who last wrote and read a word.
+    offsets (regions) where in written, read and earlier (words, 4) it is noted who last wrote a word, and who read it.
     """
     lanes = len(registers)
     at = np.zeros(lanes, np.int64)
@@ -318,8 +318,11 @@ def run_block(rows, registers, shared_base, places, ends, offsets, written, read
                         clash = _clash(written, word, lane, a, operation == LD, block_epoch, warp_epochs[warp])
                         if operation == ST:
                             clash |= _clash(read, word, lane, a, False, block_epoch, warp_epochs[warp])
+                            clash |= _clash(earlier, word, lane, a, False, block_epoch, warp_epochs[warp])
                         if clash:
                             return RACE, lane, here - 1
+                        if operation == LD and read[word, 0] != lane + 1:  # of two readers one is not who writes next
+                            earlier[word] = read[word]
                         note = written if operation == ST else read
                         note[word, 0], note[word, 1], note[word, 2] = lane + 1, block_epoch, warp_epochs[warp]
                         note[word, 3] = np.int64(a)

@@ -72,6 +72,7 @@ def test_refining_never_raises_the_largest_load(name, problem):
 def test_no_balanced_plan_is_worse_than_deepseeks(problem):
     """Nor does the largest load of "balanced" exceed DeepSeek's in hierarchical placements, by more than its tolerance."""
     weight, numbers = problem
+    assume(weight.max() == 0 or weight[weight > 0].min() > 1e-30)  # what underflows rounds by more than the tolerance
     ours = plan_experts(weight, *numbers).gpu_loads.max(axis=1)
     theirs = plan_experts(weight, *numbers, policy="deepseek").gpu_loads.max(axis=1)
     assert np.all(ours <= theirs * weight.dtype.type(1 + POLICIES["balanced"].tolerance))

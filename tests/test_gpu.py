@@ -279,9 +279,9 @@ def test_strided_weights():
 @pytest.mark.filterwarnings("ignore:Grid size")
 def test_shapes_beyond_shared_memory(monkeypatch):
     """Where shared memory does not do, scratch lies in global memory, and fewer blocks take more problems each."""
-    monkeypatch.setattr(backend, "SHARED_BYTES", 0)
-    monkeypatch.setattr(backend, "FEWEST_BLOCKS", 2)
-    monkeypatch.setattr(backend, "MOST_BLOCKS", 2)
+    monkeypatch.setattr(backend.memory, "SHARED_BYTES", 0)
+    monkeypatch.setattr(backend.memory, "FEWEST_BLOCKS", 2)
+    monkeypatch.setattr(backend.memory, "MOST_BLOCKS", 2)
     weight = np.random.default_rng(1).lognormal(0, 1, (3, 16)).astype(np.float32)
     for groups in (1, 4):
         assert_same(plan_experts(on_gpu(weight), 24, groups, 2, 4), plan_experts(weight, 24, groups, 2, 4))
@@ -355,10 +355,10 @@ def test_metrics_measure_what_lies_on_a_gpu():
 def test_old_gpus_are_refused(monkeypatch):
     """A GPU whose warps cannot reduce in one instruction is refused, and the error says what it has."""
     device = SimpleNamespace(compute_capability=(7, 5))
-    monkeypatch.setattr(backend, "config", SimpleNamespace(ENABLE_CUDASIM=False))
-    monkeypatch.setattr(backend, "cuda", SimpleNamespace(get_current_device=lambda: device))
+    monkeypatch.setattr(backend.site, "config", SimpleNamespace(ENABLE_CUDASIM=False))
+    monkeypatch.setattr(backend.site, "cuda", SimpleNamespace(get_current_device=lambda: device))
     with pytest.raises(RuntimeError, match=r"a GPU must have compute capability 8\.0 or more, but GPU 1 has 7\.5"):
-        backend._check_capability.__wrapped__(1)
+        backend.site.check_capability.__wrapped__(1)
 
 
 def test_more_items_than_a_choice_can_tell_are_refused():

@@ -10,34 +10,25 @@ from numba import config, cuda
 from ..rules.intake import take_in
 from ..rules.node import place_node
 from ..rules.outlast import outlast_node
+from ..rules.pack import best_start, keep
 from ..rules.place import assign_groups, best_try, deliver, first_try, list_slots, restage
 from ..rules.rows import pack_row, replicate_row
-from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window
-from ..rules.terms import Bench, Layout, Stage
+from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall
+from ..rules.starts import place_start, settle_node
+from ..rules.terms import Bench, Kept, Layout, Stage
 from ..rules.window import read_window
-from ..rules.words import barrier, lane, lanes, rule, strip, take
+from ..rules.words import barrier, best_lane, lane, lanes, rule, strip, take
 from ..stamp import stamped
 from .block import OFFER_BYTES
+from .memory import Work
 
 if not config.ENABLE_CUDASIM:
     from . import words  # noqa: F401  # what the rules mean here
 
-__all__ = ["KERNELS", "Work"]
+__all__ = ["APART", "KERNELS", "NOBODY_ASKS", "TOGETHER"]
 
-
-class Work(NamedTuple):
-    """What lies on the GPU beside the weight and the results."""
-
-    stage_values: Any  # (layers, tries, ...)
-    stage_integers: Any  # (layers, tries, ...)
-    values: Any  # (blocks, ...) scratch of each block; a single row tells how much shared memory takes its place
-    integers: Any  # (blocks, ...)
-    sound: Any  # (layers) whether a layer's loads are loads
-    loads: Any  # (layers, experts) that were taken in
-    scenarios: Any  # (layers) how many a layer's window stands for
-    window_values: Any  # (layers, ...)
-    outlook_values: Any  # (blocks, ...)
-    outlook_integers: Any  # (blocks, ...)
+APART, TOGETHER = 0, 1  # how replicas of one expert are packed where the starts of a packing are made beside each other
+NOBODY_ASKS = -1  # for the starts that pack them together
 
 
 @rule
@@ -63,28 +54,43 @@ def _stage(work: Work, layer: int, attempt: int, layout: Layout) -> Stage:
     )
 
 
-def _assign(weight, zero, top, most, layout, tactics, work):  # type: ignore[no-untyped-def]
+@rule
+def _take_in(weight: Any, layer: int, most: Any, loads: Any) -> bool:
+    """Take in a layer of a weight (1, layers, experts) that is in the planned type already."""
+    value = loads.dtype.type
+    return take_in(weight, layer, value(0), value(np.inf), most, loads)
+
+
+def _intake(weight, zero, top, most, work):  # type: ignore[no-untyped-def]
+    for layer in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
+        loads = strip(work.loads[0, layer])
+        if not take_in(weight, layer, zero, top, most, loads):
+            for expert in range(lane(), len(loads), lanes()):
+                loads[expert] = np.nan  # whoever takes it in again finds that these are no loads
+
+
+def _assign(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, True))
-    tries = work.stage_values.shape[1]
+    tries, nodes = work.stage_values.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, len(work.stage_values) * tries, cuda.gridDim.x):
         layer, attempt = problem // tries, problem % tries
-        take_in(weight, layer, zero, top, most, loads)
+        _take_in(weight, layer, most, loads)
         restart = attempt + first_try(layout, tactics)
         assign_groups(loads, layer, restart, tactics, tools, _stage(work, layer, attempt, layout).order)
+        for part in range(attempt * nodes + lane(), (attempt + 1) * nodes, lanes()):
+            work.first_near[layer, part, APART] = tactics.starts
 
 
-def _place(weight, zero, top, most, layout, tactics, work):  # type: ignore[no-untyped-def]
+def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     tries, nodes = work.stage_values.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, len(work.stage_values) * tries * nodes, cuda.gridDim.x):
         layer, part = problem // (tries * nodes), problem % (tries * nodes)
         attempt, node = part // nodes, part % nodes
-        is_sound = take_in(weight, layer, zero, top, most, loads)
+        is_sound = _take_in(weight, layer, most, loads)
         if part == 0:
-            for expert in range(lane(), layout.num_logical, lanes()):
-                work.loads[layer, expert] = loads[expert]
             work.sound[layer] = is_sound
         stage = _stage(work, layer, attempt, layout)
         if layout.num_groups == nodes:  # then there was nothing to choose, and the groups were not assigned before
@@ -92,6 +98,49 @@ def _place(weight, zero, top, most, layout, tactics, work):  # type: ignore[no-u
                 stage.order[place] = place
             barrier()
         place_node(loads, layer, attempt + first_try(layout, tactics), node, tactics, tools, stage)
+
+
+def _place_start(weight, most, layout, tactics, work, starts, together):  # type: ignore[no-untyped-def]
+    loads, values, integers = _scratch(work, layout)
+    tools = cut_tools(Bench(values, integers, layout, False))
+    layers, parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
+    for problem in range(cuda.blockIdx.x, layers * parts * tactics.starts, cuda.gridDim.x):
+        start, layer, part = problem // (layers * parts), problem // parts % layers, problem % parts
+        # Another block may write there at any moment, and all lanes must have read the same.
+        _, first_near = best_lane(weight.dtype.type(0), work.first_near[layer, part, together])
+        if first_near < start:
+            continue  # it cannot be kept
+        _take_in(weight, layer, most, loads)
+        stage, restart = _stage(work, layer, part // nodes, layout), part // nodes + first_try(layout, tactics)
+        largest, spread, near = place_start(start, loads, layer, restart, part % nodes, together, tactics, tools, stage)
+        keep(
+            recall(tools).desk.trial,
+            Kept(strip(starts.items[layer, part, start]), strip(starts.pack_loads[layer, part, start])),
+        )
+        if lane() == 0:
+            starts.largest[layer, part, start], starts.spreads[layer, part, start] = largest, spread
+            if near:  # whatever the order in which blocks end, the first start that comes near is made, and is the least
+                cuda.atomic.min(work.first_near, (layer, part, together), start)
+
+
+def _settle(weight, most, layout, tactics, work, starts, together):  # type: ignore[no-untyped-def]
+    loads, values, integers = _scratch(work, layout)
+    tools = cut_tools(Bench(values, integers, layout, False))
+    layers, parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
+    for problem in range(cuda.blockIdx.x, layers * parts, cuda.gridDim.x):
+        layer, part = problem // parts, problem % parts
+        first_near = work.first_near[layer, part, together]
+        if first_near == NOBODY_ASKS:
+            continue
+        is_sound = _take_in(weight, layer, most, loads)
+        if part == 0:
+            work.sound[layer] = is_sound
+        best = best_start(first_near, tactics, strip(starts.largest[layer, part]), strip(starts.spreads[layer, part]))
+        kept = Kept(strip(starts.items[layer, part, best]), strip(starts.pack_loads[layer, part, best]))
+        stage = _stage(work, layer, part // nodes, layout)
+        dear = settle_node(loads, part % nodes, together, kept, tactics, tools, stage)
+        if together == APART:
+            work.first_near[layer, part, TOGETHER] = tactics.starts if dear else NOBODY_ASKS
 
 
 def _deliver(layout, tactics, work, placement, log2phy, lists):  # type: ignore[no-untyped-def]
@@ -123,7 +172,7 @@ def _outlast(layout, tactics, work):  # type: ignore[no-untyped-def]
         count = work.scenarios[layer]
         if count > 1:
             stage, window = _stage(work, layer, 0, layout), cut_window(strip(work.window_values[layer]), layout)
-            outlast_node(strip(work.loads[layer]), layer, node, count, tactics, tools, stage, window, outlook)
+            outlast_node(strip(work.loads[0, layer]), layer, node, count, tactics, tools, stage, window, outlook)
 
 
 def _deliver_again(layout, work, placement, log2phy, lists):  # type: ignore[no-untyped-def]
@@ -139,19 +188,19 @@ def _list(placement, log2phy):  # type: ignore[no-untyped-def]
         list_slots(layer, placement, log2phy)
 
 
-def _pack(weight, zero, top, most, layout, tactics, work, packs):  # type: ignore[no-untyped-def]
+def _pack(weight, most, layout, tactics, work, packs):  # type: ignore[no-untyped-def]
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     for row in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
-        take_in(weight, row, zero, top, most, loads)
+        _take_in(weight, row, most, loads)
         pack_row(loads, row, tactics, tools, packs)
 
 
-def _replicate(weight, zero, top, most, layout, work, replicas):  # type: ignore[no-untyped-def]
+def _replicate(weight, most, layout, work, replicas):  # type: ignore[no-untyped-def]
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     for row in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
-        take_in(weight, row, zero, top, most, loads)
+        _take_in(weight, row, most, loads)
         replicate_row(loads, row, tools, replicas)
 
 
@@ -166,8 +215,11 @@ def _compiled(function: Any) -> Any:
 class Kernels(NamedTuple):
     """All kernels, compiled."""
 
+    intake: Any = _compiled(_intake)
     assign: Any = _compiled(_assign)
     place: Any = _compiled(_place)
+    place_start: Any = _compiled(_place_start)
+    settle: Any = _compiled(_settle)
     deliver: Any = _compiled(_deliver)
     read_window: Any = _compiled(_read_window)
     outlast: Any = _compiled(_outlast)

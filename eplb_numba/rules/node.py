@@ -5,48 +5,49 @@ from __future__ import annotations
 from typing import Any
 
 from .noise import stream_of
-from .pack import pack
+from .pack import pack, pack_plainly
 from .replicate import node_bound, replicate
 from .scratch import recall, recall_stage
 from .sums import largest_of
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
 from .words import barrier, lane, lanes, rule, times
 
-__all__ = ["copies_apart", "load_node", "place_node"]
+__all__ = ["copies_apart", "is_dear", "limits", "load_node", "place_node", "replicate_node", "stage_node"]
 
 
 @rule
 def place_node(loads: Any, layer: int, restart: int, index: int, tactics: Tactics, tools: Tools, stage: Stage) -> None:
     """Replicate a node's experts, pack the replicas onto its GPUs and stage the result; loads are the layer's (num_logical).
 
-    Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
-    together if the tactics allow it: the second attempt finds that out, the third packs them so.
+    Where keeping replicas apart is dear they may lie together, if the tactics allow it.
     """
-    stream = stream_of(tactics.seed, layer, restart, index + 1)
     layout = tools.bench.layout
     load_node(loads, index, tools, stage)
-    copies, most_apart, most = _limits(layout, tactics)
-    largest = bound = tools.bench.values.dtype.type(0)
-    for attempt in range(3):
-        bound_here = _replicate(tools, most_apart if attempt == 0 else most)
-        if attempt == 0:
+    bound = tools.bench.values.dtype.type(0)
+    for together in range(2):
+        copies, most = limits(layout, tactics, together)
+        bound_here = replicate_node(tools, most)
+        if together == 0:
             bound = bound_here
-        else:
-            copies = 0
-        plainly = attempt == 1
-        reached = pack(tools, tactics, plainly, copies, bound, stream, restart > 0 and not plainly)
-        if plainly:
-            if largest <= times(reached, tactics.limit):
-                break
-        else:
-            largest = reached
-            _stage_node(index, bound, tools, stage)
-            if (
-                tactics.apart != WHERE_CHEAP
-                or layout.num_replicas == layout.num_gpus
-                or largest <= times(bound, tactics.limit)
-            ):
-                break
+        stream = stream_of(tactics.seed, layer, restart, index + 1)
+        largest = pack(tools, tactics, False, copies, bound, stream, restart > 0)
+        stage_node(index, bound, tools, stage)
+        if together == 1 or not is_dear(largest, bound, tactics, tools):
+            break
+
+
+@rule
+def is_dear(largest: Any, bound: Any, tactics: Tactics, tools: Tools) -> bool:
+    """Tell whether keeping replicas apart, which led to this largest load, is too dear for the tactics.
+
+    It is if it costs more than the tolerance against a plain start that packs them freely.
+    """
+    layout = tools.bench.layout
+    if tactics.apart != WHERE_CHEAP or layout.num_replicas == layout.num_gpus or largest <= times(bound, tactics.limit):
+        return False
+    _, most = limits(layout, tactics, 1)
+    replicate_node(tools, most)
+    return largest > times(pack_plainly(tools, tactics), tactics.limit)
 
 
 @rule
@@ -59,7 +60,7 @@ def load_node(loads: Any, index: int, tools: Tools, stage: Stage) -> None:
 
 
 @rule
-def _replicate(tools: Tools, most: int) -> Any:
+def replicate_node(tools: Tools, most: int) -> Any:
     """Replicate a node's experts and give the load that its heaviest GPU cannot go below."""
     node, _, kept, desk, _ = recall(tools)
     replicate(node, most, desk.bracket)
@@ -73,18 +74,21 @@ def copies_apart(num_slots: int, num_experts: int, num_gpus: int) -> int:
 
 
 @rule
-def _limits(layout: Layout, tactics: Tactics) -> tuple[int, int, int]:
-    """Give the replicas that an expert may have on one GPU (0: any number), and in all: kept apart, and packed freely."""
+def limits(layout: Layout, tactics: Tactics, together: int) -> tuple[int, int]:
+    """Give the replicas that an expert may have on one GPU (0: any number), and in all.
+
+    Together is 1 where replicas of one expert need not be kept apart, though the tactics would have it.
+    """
     num_experts, num_slots, num_gpus = layout.node_experts, layout.node_slots, layout.node_gpus
     most = min(num_slots, tactics.max_replicas) if tactics.max_replicas > 0 else num_slots
-    if tactics.apart == FREELY:
-        return 0, most, most
+    if tactics.apart == FREELY or together == 1:
+        return 0, most
     copies = copies_apart(num_slots, num_experts, num_gpus)
-    return copies, min(most, num_gpus * copies), most
+    return copies, min(most, num_gpus * copies)
 
 
 @rule
-def _stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
+def stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
     """Write a node's replicas, in the order of the kept packing, onto the stage."""
     node, _, kept, _, _ = recall(tools)
     stage = recall_stage(stage)

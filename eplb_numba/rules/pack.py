@@ -12,10 +12,10 @@ from .refine import refine
 from .scratch import recall
 from .sort import sort_descending
 from .sums import largest_of, smallest_of
-from .terms import Kept, Packing, Tactics, Tools
+from .terms import Kept, Tactics, Tools
 from .words import barrier, best_lane, lane, lanes, rule, times
 
-__all__ = ["pack"]
+__all__ = ["best_start", "keep", "pack", "pack_from", "pack_plainly"]
 
 
 @rule
@@ -27,17 +27,15 @@ def pack(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any,
     expert in a pack; 0 is no limit.
     """
     value = tools.bench.values.dtype.type
-    choice = len(tools.kept.items) > len(tools.kept.pack_loads)
+    choice = _has_choice(tools)
     kept_largest, kept_spread, first_largest = value(np.inf), value(np.inf), value(np.inf)
     for start in range(tactics.starts if choice and not plainly else 1):
-        floor = _pack_once(tools, tactics, copies, stir(stream, start), disturbed or start > 0)
-        if choice and start == 0 and not disturbed:
-            bound = max(bound, floor)
-        if choice and not plainly and tactics.swaps + tactics.pair_swaps > 0:
-            refine(tools, tactics, copies, bound)
-        trial = recall(tools).desk.trial
-        largest = largest_of(trial.pack_loads)
-        spread = largest - smallest_of(trial.pack_loads) if tactics.by_spread else largest
+        if choice:
+            _sort(tools, tactics, stir(stream, start), disturbed or start > 0)
+            if start == 0 and not disturbed:
+                bound = max(bound, _floor(tools))
+        _pack_once(tools, copies)
+        largest, spread = _improve(tools, tactics, plainly, copies, bound)
         near = largest <= times(bound, tactics.limit)
         if start == 0:
             first_largest = largest
@@ -49,43 +47,110 @@ def pack(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any,
             wins = largest < kept_largest
         if wins:
             kept_largest, kept_spread = largest, spread
-            _keep(trial, recall(tools).kept)
+            tools_now = recall(tools)
+            keep(tools_now.desk.trial, tools_now.kept)
         if near:
             break
     return kept_largest
 
 
 @rule
-def _pack_once(tools: Tools, tactics: Tactics, copies: int, stream: int, disturbed: bool) -> Any:
-    """Pack greedily: heaviest item first or, in a disturbed start, in the order of disturbed weights.
+def pack_plainly(tools: Tools, tactics: Tactics) -> Any:
+    """Pack once, freely and without swaps, where there is a choice; the packing stays on the desk.  Gives its largest load."""
+    _sort(tools, tactics, 0, False)
+    _pack_once(tools, 0)
+    return largest_of(recall(tools).desk.trial.pack_loads)
 
-    Gives a load that no packing of these items can go below, unless the start is disturbed.
+
+@rule
+def pack_from(
+    start: int, tools: Tools, tactics: Tactics, copies: int, bound: Any, stream: int, disturbed: bool
+) -> tuple[Any, Any, bool]:
+    """Pack from one of the starts alone, as `pack` does it where there is a choice, and leave the packing on the desk.
+
+    Gives its largest load, its spread, and whether it is near enough to the bound; `best_start` tells which one is kept.
     """
+    if not disturbed:
+        _sort(tools, tactics, 0, False)
+        bound = max(bound, _floor(tools))
+    if disturbed or start > 0:
+        _sort(tools, tactics, stir(stream, start), True)
+    _pack_once(tools, copies)
+    largest, spread = _improve(tools, tactics, False, copies, bound)
+    return largest, spread, largest <= times(bound, tactics.limit)
+
+
+@rule
+def best_start(first_near: int, tactics: Tactics, largest: Any, spreads: Any) -> int:
+    """Give the start that `pack` would keep, from the largest load and the spread of each (starts).
+
+    first_near is the first start that came near enough, or the number of starts.
+    """
+    if first_near < tactics.starts:
+        return first_near
+    value = largest.dtype.type
+    least, best = value(np.inf), 0
+    for start in range(lane(), tactics.starts, lanes()):
+        measure = largest[start]
+        if tactics.by_spread:
+            measure = spreads[start] if largest[start] <= largest[0] else value(np.inf)
+        if measure < least:
+            least, best = measure, start
+    _, best = best_lane(-least, best)
+    return best
+
+
+@rule
+def _has_choice(tools: Tools) -> bool:
+    """Tell whether any pack holds more than one item."""
+    return len(tools.kept.items) > len(tools.kept.pack_loads)
+
+
+@rule
+def _sort(tools: Tools, tactics: Tactics, stream: int, disturbed: bool) -> None:
+    """Put the items in order: heaviest first or, in a disturbed start, by disturbed weights."""
     _, items, _, desk, _ = recall(tools)
-    packing = desk.trial
-    if len(packing.items) == len(packing.pack_loads):
-        for item in range(lane(), len(packing.items), lanes()):
-            packing.items[item] = item
-            packing.pack_loads[item] = items.loads[item]
-        barrier()
-        return items.loads.dtype.type(0)
     if disturbed:
         perturb(items.loads, desk.keys, stream, tactics.noise_floor, tactics.noise_span)
         sort_descending(desk.keys, desk.order, desk.spare)
     else:
         sort_descending(items.loads, desk.order, desk.spare)
-    # The ranking is not needed yet, and there are no more packs that sit out than packs.
-    pack_greedily(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
-    return _floor(items.loads, desk.order, packing.slots)
 
 
 @rule
-def _floor(loads: Any, order: Any, slots: int) -> Any:
-    """Give a load that no packing of these items can go below; for two slots in a pack it is the best there is.
+def _pack_once(tools: Tools, copies: int) -> None:
+    """Pack greedily, in order, if there is any choice."""
+    _, items, _, desk, _ = recall(tools)
+    packing = desk.trial
+    if len(packing.items) > len(packing.pack_loads):
+        # The ranking is not needed yet, and there are no more packs that sit out than packs.
+        pack_greedily(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
+        return
+    for item in range(lane(), len(packing.items), lanes()):
+        packing.items[item] = item
+        packing.pack_loads[item] = items.loads[item]
+    barrier()
+
+
+@rule
+def _improve(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any) -> tuple[Any, Any]:
+    """Swap items of the packing on the desk, unless it is to be plain; give its largest load and its spread."""
+    if _has_choice(tools) and not plainly and tactics.swaps + tactics.pair_swaps > 0:
+        refine(tools, tactics, copies, bound)
+    pack_loads = recall(tools).desk.trial.pack_loads
+    largest = largest_of(pack_loads)
+    return largest, largest - smallest_of(pack_loads) if tactics.by_spread else largest
+
+
+@rule
+def _floor(tools: Tools) -> Any:
+    """Give a load that no packing of these items can go below; they must be sorted.
 
     The heaviest item has company: the lightest items at best.  With two slots, of the place + 1 heaviest items one must go
-    with an item that is not among the place lightest.
+    with an item that is not among the place lightest; then the load is the best there is.
     """
+    _, items, _, desk, _ = recall(tools)
+    loads, order, slots = items.loads, desk.order, desk.trial.slots
     floor = loads[order[0]]
     for place in range(len(order) - slots + 1, len(order)):
         floor += loads[order[place]]
@@ -97,8 +162,8 @@ def _floor(loads: Any, order: Any, slots: int) -> Any:
 
 
 @rule
-def _keep(trial: Packing, kept: Kept) -> None:
-    """Keep the trial packing."""
+def keep(trial: Any, kept: Kept) -> None:
+    """Keep a packing."""
     for item in range(lane(), len(kept.items), lanes()):
         kept.items[item] = trial.items[item]
     for index in range(lane(), len(kept.pack_loads), lanes()):

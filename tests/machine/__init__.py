@@ -31,11 +31,15 @@ def install(backend):
     kernels = backend.KERNELS
     backend.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
     device = SimpleNamespace(id=0, compute_capability=(9, 0))
-    backend.cuda = SimpleNamespace(
+    backend.site.cuda = SimpleNamespace(
         gpus={0: nullcontext()}, external_stream=lambda stream: stream, get_current_device=lambda: device
     )
-    backend.FEWEST_BLOCKS = 1
-    backend._empty, backend._carry_over, backend._carry_back = np.empty, np.asarray, np.asarray
+    backend.cuda = backend.site.cuda
+    backend.FEWEST_BLOCKS = backend.memory.FEWEST_BLOCKS = 1
+    backend.empty = backend.site.empty = np.empty
+    for module in (backend, backend.site, backend.memory):
+        module.see = np.asarray
+    backend.site._carry_over, backend.site._carry_back = np.asarray, np.asarray
 
 
 def compile_kernel(function, types, capability=(9, 0)):
@@ -70,7 +74,7 @@ class Kernel:
         for argument in arguments:
             _flatten(argument, values, arrays)
         assert len(values) == len(program.parameters)
-        shared = np.empty(max(8, shared_bytes + program.static_bytes), np.uint8)
+        shared = np.empty(max(8, shared_bytes), np.uint8)
         start = np.zeros(program.num_registers, np.uint64)
         for register, bits in [*zip(program.parameters, values, strict=True), *program.constants.items()]:
             start[register] = bits

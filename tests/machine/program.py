@@ -27,7 +27,6 @@ class Program(NamedTuple):
     num_registers: int
     parameters: list  # the registers that hold them
     constants: dict  # the bits that are in a register from the start
-    static_bytes: int  # of shared memory
     lines: list  # the text of each instruction
 
 
@@ -40,7 +39,6 @@ class _Reader:
     def __init__(self, ptx):
         self.registers = {name: number for number, name in enumerate(SPECIAL)}
         self.constants, self.shared, self.labels, self.rows, self.lines = {}, {}, {}, [], []
-        self.static_bytes = 0
         head, _, body = re.sub(r"//[^\n]*", "", ptx).partition("\n{\n")
         names = re.findall(r"\.param \.\w+ (\S+_param_\d+)", head)
         self.parameters = [self.register(name) for name in names]
@@ -57,7 +55,6 @@ class _Reader:
             len(self.registers),
             self.parameters,
             self.constants,
-            self.static_bytes,
             self.lines,
         )
 
@@ -145,10 +142,9 @@ class _Reader:
             assert words[2] == "ballot", line
             return self.add("vote", kind, operands[0], operands[1:2], 0, guard, line)
         if operation == "atom":
-            assert words[-2] == "add", line
             register, offset = self.address(operands[1])
             self.add("atom", kind, operands[0], operands[2:], offset, guard, line)
-            self.rows[-1][SECOND] = register
+            self.rows[-1][SECOND], self.rows[-1][THIRD] = register, ("add", "min").index(words[-2])
             return None
         if operation == "bfi":
             self.add("bfi", kind, operands[0], operands[1:4], int(operands[4]), guard, line)

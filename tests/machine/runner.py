@@ -19,7 +19,7 @@ compiled = njit(cache=True, error_model="numpy", nogil=True)
 WIDTHS = np.array([1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 1])
 WARP = 32
 # How a lane stands, and why the machine stopped.
-RUNNING, DONE, OUTSIDE, RACE, DEADLOCK, ENDLESS = 0, 1, 2, 3, 4, 5
+DONE, OUTSIDE, RACE, DEADLOCK, ENDLESS = range(1, 6)
 FOREVER = 500_000_000
 
 # Cycles until a result can be used: estimates for a current GPU, for comparing one form of a rule with another.
@@ -355,12 +355,14 @@ def run_block(rows, registers, shared_base, places, ends, offsets, written, read
                         clock = start + 2
                         continue
                     else:
+                        result = np.uint64(load_4(address)) if width == 4 else load_8(address)
+                        changed = result + a
+                        if row[THIRD] == 1:
+                            changed = np.uint64(min(_signed(result, kind), _signed(a, kind)))
                         if width == 4:
-                            result = np.uint64(load_4(address))
-                            store_4(address, result + a)
+                            store_4(address, changed)
                         else:
-                            result = load_8(address)
-                            store_8(address, result + a)
+                            store_8(address, changed)
                 elif operation == MOV:
                     result = a
                     if row[EXTRA] == 1:

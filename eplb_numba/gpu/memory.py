@@ -1,0 +1,97 @@
+"""What lies on a GPU beside a weight and its plan?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import config
+
+from ..rules.place import first_try
+from ..rules.scratch import bench_size, outlook_size, stage_size, window_size
+from ..rules.terms import Layout, Tactics
+from .block import SHARED_BYTES
+from .site import Allocator, see
+
+__all__ = ["FEWEST_BLOCKS", "Starts", "Work", "allocate"]
+
+# Numba warns of fewer blocks, and those without a problem end at once; but the simulator runs them one by one.
+FEWEST_BLOCKS = 1 if config.ENABLE_CUDASIM else 128
+MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
+MOST_START_BYTES = 2**26  # that starts made beside each other may need; else they follow one another
+MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a block
+
+
+class Work(NamedTuple):
+    """What lies on the GPU beside the weight and the results; parts are the nodes of the tries."""
+
+    stage_values: Any  # (layers, tries, ...)
+    stage_integers: Any  # (layers, tries, ...)
+    values: Any  # (blocks, ...) scratch of each block; a single row tells how much shared memory takes its place
+    integers: Any  # (blocks, ...)
+    first_near: Any  # (layers, parts, 2) the first start that came near enough, APART and TOGETHER, or NOBODY_ASKS
+    sound: Any  # (layers) whether a layer's loads are loads
+    loads: Any  # (1, layers, experts) of a weight that is taken in by a launch of its own
+    scenarios: Any  # (layers) how many a layer's window stands for
+    window_values: Any  # (layers, ...)
+    outlook_values: Any  # (blocks, ...)
+    outlook_integers: Any  # (blocks, ...)
+
+
+class Starts(NamedTuple):
+    """What came of each start, where the starts of a packing are made beside each other."""
+
+    items: Any  # (layers, parts, starts, slots)
+    pack_loads: Any  # (layers, parts, starts, gpus)
+    largest: Any  # (layers, parts, starts)
+    spreads: Any  # (layers, parts, starts)
+
+
+def allocate(
+    empty: Allocator, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], is_lasting: bool
+) -> tuple[Work, Starts | None]:
+    """Allocate what lies on the GPU beside the weight and the results."""
+    if max(layout.node_slots, layout.num_groups) > MOST_ITEMS:
+        raise ValueError(f"a GPU packs at most {MOST_ITEMS} items at once, got {max(layout.node_slots, layout.num_groups)}")
+    num_tries = tactics.restarts - first_try(layout, tactics)
+    parts = num_tries * layout.num_nodes
+    starts = _allocate_starts(empty, num_layers, parts, layout, tactics, dtype)
+    stage_values, stage_integers = stage_size(layout)
+    num_values, num_integers = bench_size(layout)
+    num_values += layout.num_logical  # the loads that were taken in
+    fits = num_values * dtype.itemsize + num_integers * 4 <= SHARED_BYTES
+    most_problems = num_layers * parts * (1 if starts is None else tactics.starts)
+    blocks = 1 if fits else max(FEWEST_BLOCKS, min(most_problems, MOST_BLOCKS))
+    outlook_values, outlook_integers = outlook_size(layout)
+    outlook_blocks = max(FEWEST_BLOCKS, min(num_layers * layout.num_nodes, MOST_BLOCKS)) if is_lasting else 1
+    work = Work(
+        stage_values=see(empty((num_layers, num_tries, stage_values), dtype)),
+        stage_integers=see(empty((num_layers, num_tries, stage_integers), np.int32)),
+        values=see(empty((blocks, num_values), dtype)),
+        integers=see(empty((blocks, num_integers), np.int32)),
+        first_near=see(empty((num_layers, parts, 2), np.int32)),
+        sound=see(empty((num_layers,), np.int32)),
+        loads=see(empty((1, num_layers, layout.num_logical), dtype)),
+        scenarios=see(empty((num_layers,), np.int32)),
+        window_values=see(empty((num_layers, window_size(layout) if is_lasting else 1), dtype)),
+        outlook_values=see(empty((outlook_blocks, outlook_values), dtype)),
+        outlook_integers=see(empty((outlook_blocks, outlook_integers), np.int32)),
+    )
+    return work, starts
+
+
+def _allocate_starts(
+    empty: Allocator, num_layers: int, parts: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any]
+) -> Starts | None:
+    """Allocate what is noted of each start; nothing where a packing has one, or where it would be too much."""
+    starts = (num_layers, parts, tactics.starts)
+    size = math.prod(starts) * (4 * layout.node_slots + dtype.itemsize * (layout.node_gpus + 2))
+    if tactics.starts == 1 or layout.gpu_slots == 1 or size > MOST_START_BYTES:
+        return None
+    return Starts(
+        items=see(empty((*starts, layout.node_slots), np.int32)),
+        pack_loads=see(empty((*starts, layout.node_gpus), dtype)),
+        largest=see(empty(starts, dtype)),
+        spreads=see(empty(starts, dtype)),
+    )

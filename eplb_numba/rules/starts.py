@@ -1,0 +1,52 @@
+"""How are the starts of a packing made beside each other, each as a problem of its own?
+
+On a GPU that takes the time of one start.  What comes of it is what `place_node` gives, where one start follows another: first
+all starts that keep replicas apart, then, where that is dear, all those that do not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .node import is_dear, limits, load_node, replicate_node, stage_node
+from .noise import stream_of
+from .pack import keep, pack_from
+from .scratch import recall, recall_stage
+from .sums import largest_of
+from .terms import Kept, Stage, Tactics, Tools
+from .words import rule
+
+__all__ = ["place_start", "settle_node"]
+
+
+@rule
+def place_start(
+    start: int, loads: Any, layer: int, restart: int, index: int, together: int, tactics: Tactics, tools: Tools, stage: Stage
+) -> tuple[Any, Any, bool]:
+    """Pack a node's replicas from one start, and leave the packing on the desk; `pack_from` says what is given.
+
+    Together is 1 where replicas of one expert need not be kept apart; then the stage knows the node's bound already.
+    """
+    bound = _prepare(loads, index, together, tactics, tools, stage)
+    copies, _ = limits(tools.bench.layout, tactics, together)
+    return pack_from(start, tools, tactics, copies, bound, stream_of(tactics.seed, layer, restart, index + 1), restart > 0)
+
+
+@rule
+def settle_node(loads: Any, index: int, together: int, best: Kept, tactics: Tactics, tools: Tools, stage: Stage) -> bool:
+    """Stage the packing of the best start; tell whether replicas of one expert need not be kept apart."""
+    bound = _prepare(loads, index, together, tactics, tools, stage)
+    kept = recall(tools).kept
+    keep(best, kept)
+    largest = largest_of(kept.pack_loads)
+    stage_node(index, bound, tools, stage)
+    return together == 0 and is_dear(largest, bound, tactics, tools)
+
+
+@rule
+def _prepare(loads: Any, index: int, together: int, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
+    """Replicate a node's experts; give the load that its heaviest GPU cannot go below with replicas kept apart."""
+    load_node(loads, index, tools, stage)
+    _, most = limits(tools.bench.layout, tactics, together)
+    bound = replicate_node(tools, most)
+    return recall_stage(stage).bounds[index] if together else bound

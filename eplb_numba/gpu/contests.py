@@ -11,12 +11,11 @@ from ..rules import bracket, refine, sort
 from ..rules.sort import COUNTERS
 from ..rules.sums import largest_of, smallest_of
 from ..rules.words import barrier, best_lane, lane, lanes
-from .block import WARP
+from .block import ALL, WARP
 from .instructions import bits_in, bits_of
 
-__all__: list[str] = []
+__all__ = ["stands_before"]
 
-ALL = 0xFFFFFFFF  # lanes of a warp
 FEW = 256  # so few that counting in one go beats counting digits
 DIGIT_BITS = 4
 DIGITS = 2**DIGIT_BITS
@@ -165,16 +164,17 @@ def _count_and_place(keys, order):  # type: ignore[no-untyped-def]
             # Beyond the end the last key stands again and again; it must not be counted twice.
             second, third, fourth = min(first + 1, last), min(first + 2, last), min(first + 3, last)
             one, two, three, four = keys[first], keys[second], keys[third], keys[fourth]
-            place += _stands_before(one, first, key, item)
-            place += _stands_before(two, second, key, item) & (second > first)
-            place += _stands_before(three, third, key, item) & (third > second)
-            place += _stands_before(four, fourth, key, item) & (fourth > third)
+            place += stands_before(one, first, key, item)
+            place += stands_before(two, second, key, item) & (second > first)
+            place += stands_before(three, third, key, item) & (third > second)
+            place += stands_before(four, fourth, key, item) & (fourth > third)
         order[place] = item
     barrier()
 
 
 @jit
-def _stands_before(rival_key, rival, key, item):  # type: ignore[no-untyped-def]
+def stands_before(rival_key, rival, key, item):  # type: ignore[no-untyped-def]
+    """Tell whether a rival stands before an item: it has the larger key, or the same and the lower number."""
     return (rival_key > key) | ((rival_key == key) & (rival < item))
 
 

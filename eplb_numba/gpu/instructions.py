@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.cuda import types
 from numba.cuda.extending import intrinsic
 
-__all__ = ["bits_in", "bits_of", "float_of", "largest", "lowest", "meet", "size_of_block", "unknown_zero"]
+__all__ = ["added", "bits_in", "bits_of", "float_of", "largest", "lowest", "meet", "quotient", "size_of_block", "unknown_zero"]
 
 
 def _assembly(code: str, result: Any, operands: list[Any], *, orders_memory: bool = False) -> Any:
@@ -52,8 +52,23 @@ def _reduction(instruction: str, of: str) -> Any:
     return reduce
 
 
+added = _reduction("add.u32", "uint32")
 largest = _reduction("max.u32", "uint32")
 lowest = _reduction("min.s32", "int32")
+
+
+@intrinsic
+def quotient(context, number, divisor):  # type: ignore[no-untyped-def]
+    """Divide what has 31 bits and no sign: that takes a third of what 64 bits take."""
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        number, divisor = (
+            context.cast(builder, argument, kind, types.int32)
+            for argument, kind in zip(arguments, signature.args, strict=True)
+        )
+        return builder.zext(builder.udiv(number, divisor), ir.IntType(64))
+
+    return types.int64(number, divisor), make
 
 
 @intrinsic

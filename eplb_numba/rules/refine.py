@@ -12,10 +12,10 @@ import numpy as np
 
 from .scratch import recall
 from .swap import best_pair_swap, best_swap
-from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Packing, Tactics, Tools
-from .words import barrier, best_lane, lane, lanes, rule, times, word
+from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Items, Packing, Tactics, Tools
+from .words import barrier, lane, lanes, rule, times, word
 
-__all__ = ["rank", "refine"]
+__all__ = ["Swap", "carry_out", "rank", "refine", "search_partners"]
 
 
 class Swap(NamedTuple):
@@ -57,7 +57,7 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any) -> None:
             swap = _read_choice(choice, recall(tools).desk.ranking, slots)
         else:
             break
-        if not _carry_out(tools, swap):
+        if not carry_out(tools, swap):
             break
 
 
@@ -70,50 +70,43 @@ def _heaviest_load(tools: Tools) -> Any:
 
 @rule
 def _search(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[Any, int]:
-    """Look for a swap of one item for one among the packs that the tactics name; give its gain and its number, or -1.
-
-    Lighter packs are looked at from the lightest up.  Half the gap is the most that a swap can gain, so the search ends
-    where the gap is too small for a better one.
-    """
+    """Look for a swap of one item for one among the packs that the tactics name; give its gain and its number, or -1."""
     _, items, _, desk, _ = recall(tools)
     packing, ranking = desk.trial, desk.ranking
-    value = packing.loads.dtype.type
-    num_packs = len(ranking)
-    slots = packing.slots
-    places = slots * slots
+    num_packs, places = len(ranking), packing.slots * packing.slots
     for place in range(min(tactics.heaviest, num_packs - 1)):
-        heavy = ranking[place]
-        heavy_load = packing.pack_loads[heavy]
         partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - place
-        gain, choice = least, -1
-        for step in range(lane(), partners, lanes()):
-            light = ranking[num_packs - 1 - step]
-            if times(heavy_load - packing.pack_loads[light], value(0.5)) <= gain:
-                break
-            better, swap = best_swap(items, packing, heavy, light, slots, copies, gain)
-            if swap >= 0:
-                gain = better
-                choice = (place * num_packs + step) * places + swap
-                if tactics.partners == FIRST:
-                    break
-        if tactics.partners == FIRST:
-            # The lightest partner wins, whatever the gain.
-            _, choice = best_lane(value(choice >= 0), choice)
-            if choice >= 0:
-                gain = _gain_of(packing, _read_choice(choice, ranking, slots), slots)
-        else:
-            gain, choice = best_lane(gain, choice)
+        gain, choice = search_partners(items, packing, ranking, place, partners, tactics.partners == FIRST, copies, least)
         if choice >= 0:
-            return gain, choice
+            return gain, place * num_packs * places + choice
     return least, -1
 
 
-@rule
-def _gain_of(packing: Packing, swap: Swap, slots: int) -> Any:
-    """Give by how much a swap of one item for one lowers the larger load."""
-    gap = packing.pack_loads[swap.heavy] - packing.pack_loads[swap.light]
-    delta = packing.loads[swap.heavy * slots + swap.leaving] - packing.loads[swap.light * slots + swap.coming]
-    return min(delta, gap - delta)
+@word
+def search_partners(
+    items: Items, packing: Packing, ranking: Any, place: int, partners: int, first: bool, copies: int, least: Any
+) -> tuple[Any, int]:
+    """Find the best swap of one item for one between the pack in one place and its lightest partners.
+
+    Gives its gain and its number, or (least, -1); equal gains go to the lightest partner.  If first is true, so does any
+    gain.  Partners are looked at from the lightest up.  Half the gap is the most that a swap can gain, so the search ends
+    where the gap is too small for a better one.
+    """
+    slots = packing.slots
+    heavy = np.int64(ranking[place])
+    gain, choice = least, -1
+    for step in range(partners):
+        light = np.int64(ranking[len(ranking) - 1 - step])
+        gap = packing.pack_loads[heavy] - packing.pack_loads[light]
+        if times(gap, packing.loads.dtype.type(0.5)) <= gain:
+            break
+        better, swap = best_swap(items, packing, heavy, light, slots, copies, gain)
+        if swap >= 0:
+            gain = better
+            choice = step * slots * slots + swap
+            if first:
+                break
+    return gain, choice
 
 
 @rule
@@ -207,8 +200,8 @@ def rank(loads: Any, ranking: Any) -> None:
     barrier()
 
 
-@rule
-def _carry_out(tools: Tools, swap: Swap) -> bool:
+@word
+def carry_out(tools: Tools, swap: Swap) -> bool:
     """Carry out a swap; undo it if it does not lower the larger of the two loads as summed, and tell whether it did."""
     desk = recall(tools).desk
     packing, ranking, draft = desk.trial, desk.ranking, desk.draft

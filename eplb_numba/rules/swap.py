@@ -13,9 +13,9 @@ import numpy as np
 
 from .scratch import recall
 from .terms import Items, Packing, Pairs, Tools
-from .words import barrier, best_lane, lane, lanes, rule
+from .words import barrier, best_lane, lane, lanes, rule, word
 
-__all__ = ["best_pair_swap", "best_swap"]
+__all__ = ["best_pair_swap", "best_swap", "may_swap"]
 
 
 @rule
@@ -45,7 +45,7 @@ def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int
             delta = load - loads[light * slots + coming]
             if delta < gain or (delta == gain and not found_here):
                 break
-            if copies == 0 or _may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
+            if copies == 0 or may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
                 gain = delta
                 choice = leaving * slots + coming
                 found_here = True
@@ -53,14 +53,14 @@ def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int
             rest = gap - (load - loads[light * slots + coming])
             if rest <= gain:
                 break
-            if copies == 0 or _may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
+            if copies == 0 or may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
                 gain = rest
                 choice = leaving * slots + coming
                 break
     return gain, choice
 
 
-@rule
+@word
 def best_pair_swap(tools: Tools, heavy: int, light: int, copies: int, least: Any) -> tuple[Any, int]:
     """Find the best swap of two items for two, over all lanes; give its gain and its four slots as one number, or (least, -1).
 
@@ -147,7 +147,7 @@ def _first_leaving(
             delta = loads[heavy * slots + leaving] + loads[heavy * slots + leaving_too] - back
             if min(delta, gap - delta) == most:
                 number = (leaving * slots + leaving_too) * slots * slots + coming_pair
-                if copies == 0 or _may_swap(
+                if copies == 0 or may_swap(
                     items,
                     packing,
                     heavy,
@@ -164,7 +164,7 @@ def _first_leaving(
 
 
 @rule
-def _may_swap(
+def may_swap(
     items: Items,
     packing: Packing,
     heavy: int,

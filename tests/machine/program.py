@@ -137,7 +137,7 @@ class _Reader:
             how = ("bfly", "up").index(words[2])
             return self.add("shfl", kind, operands[0].split("|")[0], operands[1:3], how, guard, line)
         if operation == "redux":
-            return self.add("redux", kind, operands[0], operands[1:2], ("min", "max").index(words[2]), guard, line)
+            return self.add("redux", kind, operands[0], operands[1:2], ("min", "max", "add").index(words[2]), guard, line)
         if operation == "vote":
             assert words[2] == "ballot", line
             return self.add("vote", kind, operands[0], operands[1:2], 0, guard, line)

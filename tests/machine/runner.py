@@ -484,7 +484,7 @@ def _meet(row, registers, clocks, ready, first, last):
             best = _signed(given[0], kind)
             for number in given[1:]:
                 signed = _signed(number, kind)
-                best = min(best, signed) if row[EXTRA] == 0 else max(best, signed)
+                best = min(best, signed) if row[EXTRA] == 0 else max(best, signed) if row[EXTRA] == 1 else best + signed
             result = _cut(best, kind)
         elif operation == VOTE:
             for index in range(len(given)):

@@ -1,0 +1,269 @@
+"""How do the lanes of a block swap items between packs?  What they come to is what one lane would have come to."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import cuda
+from numba.cuda.extending import overload
+from numba.cuda.extending import register_jitable as jit
+
+from ..rules import refine, swap
+from ..rules.scratch import recall
+from ..rules.swap import may_swap
+from ..rules.words import barrier, best_lane, lane, lanes, times
+from .block import ALL, WARP
+from .contests import stands_before
+from .instructions import added, quotient
+
+__all__: list[str] = []
+
+
+def _search_partners(items, packing, ranking, place, partners, first, copies, least):  # type: ignore[no-untyped-def]
+    def search_partners(items, packing, ranking, place, partners, first, copies, least):  # type: ignore[no-untyped-def]
+        """Let each lane try what leaves the heavy pack against all that may come from a partner.
+
+        If any gain will do, there are no more partners in a round than lanes to look at them at once.
+        """
+        value = packing.loads.dtype.type
+        slots = packing.slots
+        heavy = np.int64(ranking[place])
+        heavy_load = packing.pack_loads[heavy]
+        whole_steps = quotient(lanes(), slots)
+        a_round = max(1, whole_steps) if first else partners
+        for start in range(0, partners, a_round):
+            gain, choice = least, np.int64(-1)
+            end = min(start + a_round, partners)
+            step = quotient(lane(), slots)
+            leaving = lane() - step * slots
+            step += start
+            while step < end:
+                light = np.int64(ranking[len(ranking) - 1 - step])
+                gap = heavy_load - packing.pack_loads[light]
+                if times(gap, value(0.5)) <= gain:
+                    break
+                load = packing.loads[heavy * slots + leaving]
+                for coming in range(slots):
+                    delta = load - packing.loads[light * slots + coming]
+                    better = min(delta, gap - delta)
+                    if better > gain and (
+                        copies == 0 or may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies)
+                    ):
+                        gain = better
+                        choice = (step * slots + leaving) * slots + coming
+                step += whole_steps
+                leaving += lanes() - whole_steps * slots
+                if leaving >= slots:
+                    leaving -= slots
+                    step += 1
+            if first:
+                found, lightest = best_lane(value(choice >= 0), quotient(max(choice, 0), slots * slots))
+                if found == 0:
+                    continue
+                if choice < 0 or quotient(choice, slots * slots) != lightest:
+                    gain, choice = least, np.int64(-1)
+            gain, choice = best_lane(gain, choice)
+            if choice >= 0:
+                return gain, choice
+        return least, np.int64(-1)
+
+    return search_partners
+
+
+def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-untyped-def]
+    def best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-untyped-def]
+        """Let each lane take a pair of the light pack, or share one with others, and try it against those of the heavy one.
+
+        Pairs are counted: a swap is the heavy pack's pair * pairs + the light pack's, which is in the order of its number.
+        """
+        _, items, _, desk, _ = recall(tools)
+        packing = desk.trial
+        slots = packing.slots
+        pairs = quotient(slots * (slots - 1), 2)
+        leaving, coming = desk.pairs.sums, desk.pairs.gains  # what each pair of either pack weighs
+        for pair in range(lane(), pairs, lanes()):
+            one, other = _unfold(pair, slots)
+            leaving[pair] = packing.loads[heavy * slots + one] + packing.loads[heavy * slots + other]
+            coming[pair] = packing.loads[light * slots + one] + packing.loads[light * slots + other]
+        gap = packing.pack_loads[heavy] - packing.pack_loads[light]
+        barrier()
+        most, swap = _most_by_pairs(leaving, coming, pairs, gap, least)
+        if swap < 0:
+            return least, np.int64(-1)
+        if copies > 0 and not _may_swap_pairs(items, packing, heavy, light, slots, swap, pairs, copies):
+            # There may be others that gain as much.
+            found = np.int64(-1)
+            for other in range(swap + 1 + lane(), pairs * pairs, lanes()):
+                pair = quotient(other, pairs)
+                delta = leaving[pair] - coming[other - pair * pairs]
+                if min(delta, gap - delta) == most and _may_swap_pairs(
+                    items, packing, heavy, light, slots, other, pairs, copies
+                ):
+                    found = np.int64(other)
+                    break
+            is_found, swap = best_lane(packing.loads.dtype.type(found >= 0), found)
+            if is_found == 0:
+                return least, np.int64(-1)
+        one, other = _unfold(quotient(swap, pairs), slots)
+        three, four = _unfold(swap - quotient(swap, pairs) * pairs, slots)
+        return most, ((one * slots + other) * slots + three) * slots + four
+
+    return best_pair_swap
+
+
+@jit
+def _most_by_pairs(leaving, coming, pairs, gap, least):  # type: ignore[no-untyped-def]
+    """Give the most that any swap of pairs gains, and the first one that does, or (least, -1).
+
+    Where fewer of the light pack's pairs are left than there are lanes, several lanes share one.
+    """
+    gain, swap = least, np.int64(-1)
+    for first in range(0, pairs, lanes()):
+        width = min(lanes(), pairs - first)
+        sharing = quotient(lanes(), width)
+        share = quotient(lane(), width)
+        if share < sharing:
+            mine = first + lane() - share * width
+            back = coming[mine]
+            for pair in range(share, pairs, 4 * sharing):
+                # Four at a time, for reading takes longest; beyond the end some are tried twice, which does no harm.
+                second = min(pair + sharing, pairs - 1)
+                third = min(second + sharing, pairs - 1)
+                fourth = min(third + sharing, pairs - 1)
+                one, two, three, four = leaving[pair], leaving[second], leaving[third], leaving[fourth]
+                gain, swap = _better_of(one - back, gap, pair * pairs + mine, gain, swap)
+                gain, swap = _better_of(two - back, gap, second * pairs + mine, gain, swap)
+                gain, swap = _better_of(three - back, gap, third * pairs + mine, gain, swap)
+                gain, swap = _better_of(four - back, gap, fourth * pairs + mine, gain, swap)
+    return best_lane(gain, swap)
+
+
+@jit
+def _better_of(delta, gap, rival, gain, swap):  # type: ignore[no-untyped-def]
+    better = min(delta, gap - delta)
+    if better > gain:
+        return better, np.int64(rival)
+    return gain, swap
+
+
+@jit
+def _may_swap_pairs(items, packing, heavy, light, slots, swap, pairs, copies):  # type: ignore[no-untyped-def]
+    """Tell whether a swap of pairs leaves at most copies replicas of an expert in both packs."""
+    pair = quotient(swap, pairs)
+    one, other = _unfold(pair, slots)
+    three, four = _unfold(swap - pair * pairs, slots)
+    return may_swap(items, packing, heavy, light, slots, one, other, three, four, copies)
+
+
+@jit
+def _unfold(pair, slots):  # type: ignore[no-untyped-def]
+    """Give the two slots of a pair: of 0, all with 0; then all with 1; and so on."""
+    one, rest = np.int64(0), np.int64(pair)
+    while rest >= slots - 1 - one:
+        rest -= slots - 1 - one
+        one += 1
+    return one, one + 1 + rest
+
+
+def _carry_out(tools, swap):  # type: ignore[no-untyped-def]
+    def carry_out(tools, swap):  # type: ignore[no-untyped-def]
+        """Copy the two packs to the draft with their items exchanged, and put them in order from there."""
+        desk = recall(tools).desk
+        packing, draft = desk.trial, desk.draft
+        slots = packing.slots
+        heavy, light = swap.heavy * slots, swap.light * slots - slots  # where slots of the draft stand in the packing
+        for place in range(lane(), 2 * slots, lanes()):
+            source = _exchanged(place, swap, slots)
+            source += heavy if source < slots else light
+            draft.items[place] = packing.items[source]
+            draft.loads[place] = packing.loads[source]
+        barrier()
+        for place in range(lane(), 2 * slots, lanes()):
+            first = 0 if place < slots else slots
+            load = draft.loads[place]
+            target = first + (heavy if place < slots else light)
+            for rival in range(first, first + slots):
+                rival_load = draft.loads[rival]
+                target += (rival_load > load) | ((rival_load == load) & (rival < place))
+            packing.items[target] = draft.items[place]
+            packing.loads[target] = load
+        barrier()
+        own = packing.loads.dtype.type(0)
+        side = swap.light if lane() & 1 else swap.heavy
+        for place in range(side * slots, (side + 1) * slots):
+            own += packing.loads[place]
+        other = cuda.shfl_xor_sync(ALL, own, 1)
+        lowers = max(own, other) < packing.pack_loads[swap.heavy]
+        barrier()
+        if lowers:
+            if lane() < 2:
+                packing.pack_loads[side] = own
+            barrier()
+            _rank_again(packing.pack_loads, desk.ranking, desk.spare, swap.heavy, swap.light)
+        else:
+            for place in range(lane(), 2 * slots, lanes()):
+                target = place + (heavy if place < slots else light)
+                source = _exchanged(place, swap, slots)
+                packing.items[target] = draft.items[source]
+                packing.loads[target] = draft.loads[source]
+            barrier()
+        return lowers
+
+    return carry_out
+
+
+@jit
+def _exchanged(place, swap, slots):  # type: ignore[no-untyped-def]
+    """Give the slot of the draft whose item a slot gets; each gets the other's."""
+    if place == swap.leaving:
+        return swap.coming + slots
+    if place == swap.coming + slots:
+        return swap.leaving
+    if swap.leaving_too >= 0:
+        if place == swap.leaving_too:
+            return swap.coming_too + slots
+        if place == swap.coming_too + slots:
+            return swap.leaving_too
+    return np.int64(place)
+
+
+@jit
+def _rank_again(loads, ranking, spare, one, other):  # type: ignore[no-untyped-def]
+    """Rank the packs after two of them have got other loads: each of the rest moves by the two at most.
+
+    There are fewer than 2**16 packs, so two counts go into one number.
+    """
+    one_load, other_load = loads[one], loads[other]
+    places, ahead = np.uint32(0), np.uint32(0)
+    for place in range(lane() & (WARP - 1), len(ranking), WARP):
+        pack = np.int64(ranking[place])
+        load = loads[pack]
+        if pack == one:
+            places = np.uint32(places + place)
+        elif stands_before(load, pack, one_load, one):
+            ahead = np.uint32(ahead + 1)
+        if pack == other:
+            places = np.uint32(places + (place << 16))
+        elif stands_before(load, pack, other_load, other):
+            ahead = np.uint32(ahead + 65536)
+    places, ahead = added(places), added(ahead)
+    one_place, other_place = np.int64(places & 0xFFFF), np.int64(places >> 16)
+    for place in range(lane(), len(ranking), lanes()):
+        pack = np.int64(ranking[place])
+        if pack == one:
+            spare[np.int64(ahead & 0xFFFF)] = pack
+        elif pack == other:
+            spare[np.int64(ahead >> 16)] = pack
+        else:
+            load = loads[pack]
+            target = place - (one_place < place) - (other_place < place)
+            target += stands_before(one_load, one, load, pack) + stands_before(other_load, other, load, pack)
+            spare[target] = pack
+    barrier()
+    for place in range(lane(), len(ranking), lanes()):
+        ranking[place] = spare[place]
+    barrier()
+
+
+overload(refine.search_partners, target="cuda")(_search_partners)
+overload(refine.carry_out, target="cuda")(_carry_out)
+overload(swap.best_pair_swap, target="cuda")(_best_pair_swap)

@@ -16,7 +16,7 @@ from eplb_numba.rules.outlast import outlast_layers
 from eplb_numba.rules.place import Placement, placement_arrays, plan_layers
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from eplb_numba.rules.scratch import bench_size, outlook_size, stage_size, window_size
-from eplb_numba.rules.sort import COUNTERS, FEW, MANY, NO_END, sort_descending
+from eplb_numba.rules.sort import DIGITS, FEW, MANY, NO_END, sort_descending
 from eplb_numba.rules.terms import Job, Tables, layout_of, tactics_of
 
 from . import reference
@@ -118,7 +118,7 @@ def test_sorting_is_stable_and_descending(dtype, seed, count, kind):
         lambda: generator.random(count) * (1e-44 if dtype is np.float32 else 1e-322),
         lambda: np.where(generator.random(count) < 0.5, 0, 10.0 ** generator.uniform(-30, 30, count)),
     ][kind]().astype(dtype)
-    order, spare = np.empty(count, np.int32), np.empty(count + COUNTERS, np.int32)
+    order, spare = np.empty(count, np.int32), np.empty(count + DIGITS, np.int32)
     compiled_sort(keys, order, spare)
     np.testing.assert_array_equal(order, np.argsort(-keys, kind="stable"))
     plain = np.empty(count, np.int32)
@@ -134,12 +134,12 @@ def test_a_bracket_knows_its_champion(data, players):
     values = data.draw(st.lists(st.integers(0, 3), min_size=players, max_size=players))
     for player, value in enumerate(values):
         seat(bracket, size, player, value)
-    open_bracket(bracket, size, players)
+    lead = open_bracket(bracket, size, players)
     for _ in range(20):
-        assert champion(bracket, size) == (min(values), values.index(min(values)))
+        assert champion(lead) == (min(values), values.index(min(values)))
         player = data.draw(st.integers(0, players - 1))
         values[player] = data.draw(st.sampled_from([0, 1, 2, np.inf]))
-        replay(bracket, size, player, values[player])
+        lead = replay(bracket, size, player, values[player], lead)
 
 
 def test_noise_is_dyadic_and_spread():

@@ -3,173 +3,173 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
 from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
 from ..rules import bracket, refine, sort
-from ..rules.sort import COUNTERS
-from ..rules.sums import largest_of, smallest_of
 from ..rules.words import barrier, best_lane, lane, lanes
-from .block import ALL, WARP
-from .instructions import bits_in, bits_of
+from .instructions import next_below, quotient
 
 __all__ = ["stands_before"]
 
-FEW = 256  # so few that counting in one go beats counting digits
-DIGIT_BITS = 4
-DIGITS = 2**DIGIT_BITS
+FEW = 192  # so few that counting in one go beats merging
 
 
 def _open_bracket(bracket, size, players):  # type: ignore[no-untyped-def]
     def open_bracket(bracket, size, players):  # type: ignore[no-untyped-def]
-        """Let each lane know the lowest of its own players; where each has one at most, there is nothing to know."""
-        values, winners = bracket.values, bracket.winners
-        for player in range(players + lane(), size, lanes()):
-            values[size + player] = np.inf
-        barrier()
-        if size > lanes():
-            lowest, winner = values[size + lane()], lane()
-            for player in range(lane() + lanes(), size, lanes()):
-                if values[size + player] < lowest:
-                    lowest, winner = values[size + player], player
-            values[lane()], winners[lane()] = lowest, winner
-        barrier()
+        """Let each lane find the lowest of its own players: every lanes-th."""
+        values = bracket.values
+        for player in range(lane(), size, lanes()):
+            if player >= players:
+                values[size + player] = np.inf
+        lowest, winner = values.dtype.type(np.inf), np.int64(lane())
+        for player in range(lane(), size, lanes()):
+            if values[size + player] < lowest:
+                lowest, winner = values[size + player], np.int64(player)
+        return lowest, winner
 
     return open_bracket
 
 
-def _champion(bracket, size):  # type: ignore[no-untyped-def]
-    def champion(bracket, size):  # type: ignore[no-untyped-def]
-        player = np.int32(lane())
-        lowest = bracket.values.dtype.type(np.inf)
-        if size > lanes():
-            lowest, player = bracket.values[lane()], np.int32(bracket.winners[lane()])
-        elif lane() < size:
-            lowest = bracket.values[size + lane()]
-        lowest, winner = best_lane(-lowest, player)
-        return -lowest, winner
+def _champion(lead):  # type: ignore[no-untyped-def]
+    def champion(lead):  # type: ignore[no-untyped-def]
+        lowest, player = best_lane(-lead[0], lead[1])
+        return -lowest, player
 
     return champion
 
 
-def _replay(bracket, size, player, value):  # type: ignore[no-untyped-def]
-    def replay(bracket, size, player, value):  # type: ignore[no-untyped-def]
-        """Find the lowest of those who share a lane with the player: all lanes help with that."""
-        values, winners = bracket.values, bracket.winners
+def _replay(bracket, size, player, value, lead):  # type: ignore[no-untyped-def]
+    def replay(bracket, size, player, value, lead):  # type: ignore[no-untyped-def]
+        """Let the lane that the player belongs to know its new lead; where it has several players, all lanes help."""
         owner = player & (lanes() - 1)  # a block has 32, 64 or 128 lanes
+        if size <= lanes():
+            return (value, np.int64(player)) if lane() == owner else lead
+        values = bracket.values
         if lane() == owner:
             values[size + player] = value
         barrier()
-        if size > lanes():
-            lowest, winner = values.dtype.type(np.inf), np.int64(owner)
-            for rival in range(owner + lane() * lanes(), size, lanes() * lanes()):
-                if values[size + rival] < lowest:
-                    lowest, winner = values[size + rival], rival
-            lowest, winner = best_lane(-lowest, winner)
-            if lane() == owner:
-                values[lane()], winners[lane()] = -lowest, winner
-            barrier()
+        lowest, winner = values.dtype.type(np.inf), np.int64(owner)
+        rival = owner + lane() * lanes()
+        while rival < size:  # a range would divide
+            if values[size + rival] < lowest:
+                lowest, winner = values[size + rival], np.int64(rival)
+            rival += lanes() * lanes()
+        lowest, winner = best_lane(-lowest, winner)
+        return (-lowest, winner) if lane() == owner else lead
 
     return replay
 
 
 def _sort_descending(keys, order, spare):  # type: ignore[no-untyped-def]
     def sort_descending(keys, order, spare):  # type: ignore[no-untyped-def]
-        """Count how many stand before each item or, where that takes too long, place by one digit after the other.
-
-        By digits, each lane of a warp takes a run of items, and other warps only wait.  Bits of floats that are not negative
-        sort like their values; only those that differ count.
-        """
-        count = len(keys)
-        if count <= FEW:
+        if len(keys) <= FEW:
             _count_and_place(keys, order)
-            return
-        for item in range(lane(), count, lanes()):
-            order[item] = item
-        high = bits_of(largest_of(keys))
-        width = bits_in(np.uint64(high - bits_of(smallest_of(keys))))
-        counters, source, target = spare[:COUNTERS], order, spare[COUNTERS : COUNTERS + count]
-        run = (count + WARP - 1) // WARP
-        first = min(lane() * run, count)
-        last = min(first + run, count) if lane() < WARP else first
-        for shift in range(0, width, DIGIT_BITS):
-            if lane() < WARP:
-                for digit in range(DIGITS):
-                    counters[_counter(digit, lane())] = 0
-            for place in range(first, last):
-                counters[_counter(_digit(high, keys[source[place]], shift), lane())] += 1
-            barrier()
-            if lane() < WARP:
-                _add_up_counters(counters)
-            barrier()
-            for place in range(first, last):
-                item = source[place]
-                counter = _counter(_digit(high, keys[item], shift), lane())
-                target[counters[counter]] = item
-                counters[counter] += 1
-            barrier()
-            source, target = target, source
-        if ((width + DIGIT_BITS - 1) // DIGIT_BITS) & 1:
-            for place in range(lane(), count, lanes()):
-                target[place] = source[place]
-        barrier()
+        else:
+            _sort_and_merge(keys, order, spare)
 
     return sort_descending
 
 
 @jit
-def _digit(high, key, shift):  # type: ignore[no-untyped-def]
-    """Give a digit of how far a key is below the highest."""
-    return np.int64((np.uint64(high - bits_of(key)) >> np.uint64(shift)) & np.uint64(DIGITS - 1))
-
-
-@jit
-def _counter(digit, lane):  # type: ignore[no-untyped-def]
-    """Say where a lane counts a digit; the gaps keep lanes that add up whole rows out of each other's memory banks."""
-    index = digit * WARP + lane
-    return index + (index >> DIGIT_BITS)
-
-
-@jit
-def _add_up_counters(counters):  # type: ignore[no-untyped-def]
-    """Replace each counter by the sum of those before it."""
-    first = lane() << DIGIT_BITS
-    own = np.int32(0)
-    for index in range(first, first + DIGITS):
-        own += counters[index + (index >> DIGIT_BITS)]
-    sum_of_all = np.int32(own)
-    distance = 1
-    while distance < WARP:
-        before = cuda.shfl_up_sync(ALL, sum_of_all, distance)
-        if lane() >= distance:
-            sum_of_all = np.int32(sum_of_all + before)
-        distance *= 2
-    running = sum_of_all - own
-    for index in range(first, first + DIGITS):
-        place = index + (index >> DIGIT_BITS)
-        counted = counters[place]
-        counters[place] = running
-        running += counted
+def _sort_and_merge(keys, order, spare):  # type: ignore[no-untyped-def]
+    """Let each lane sort a run of items; then runs are merged two by two, and each lane finds the place of what it holds."""
+    count = len(keys)
+    width = quotient(count + lanes() - 1, lanes())
+    first = min(lane() * width, count)
+    last = min(first + width, count)
+    for item in range(first, last):
+        hole = item
+        while hole > first and keys[order[hole - 1]] < keys[item]:
+            order[hole] = order[hole - 1]
+            hole -= 1
+        order[hole] = item
+    barrier()
+    source, target = order, spare[:count]
+    run = np.int64(lane())
+    rounds = 0
+    while width < count:
+        rivals = min((run ^ 1) * width, count)
+        end = min(rivals + width, count)
+        is_second = run & 1  # then rivals with the same key stand before
+        rival = end
+        if first < last:
+            key = keys[source[first]]
+            low = rivals
+            while low < rival:
+                middle = (low + rival) >> 1
+                rival_key = keys[source[middle]]
+                if rival_key > key or (is_second and rival_key == key):
+                    low = middle + 1
+                else:
+                    rival = middle
+        for place in range(first, last):
+            item = source[place]
+            key = keys[item]
+            while rival < end:
+                rival_key = keys[source[rival]]
+                if not (rival_key > key or (is_second and rival_key == key)):
+                    break
+                rival += 1
+            target[place - is_second * width + rival - rivals] = item
+        barrier()
+        source, target = target, source
+        run >>= 1
+        width *= 2
+        rounds += 1
+    if rounds & 1:
+        for place in range(lane(), count, lanes()):
+            target[place] = source[place]
+        barrier()
 
 
 @jit
 def _count_and_place(keys, order):  # type: ignore[no-untyped-def]
-    """Let each lane count how many keys stand before its own, four at a time: stable by itself."""
-    last = len(keys) - 1
-    for item in range(lane(), len(keys), lanes()):
-        key = keys[item]
-        place = 0
-        for first in range(0, len(keys), 4):
-            # Beyond the end the last key stands again and again; it must not be counted twice.
-            second, third, fourth = min(first + 1, last), min(first + 2, last), min(first + 3, last)
-            one, two, three, four = keys[first], keys[second], keys[third], keys[fourth]
-            place += stands_before(one, first, key, item)
-            place += stands_before(two, second, key, item) & (second > first)
-            place += stands_before(three, third, key, item) & (third > second)
-            place += stands_before(four, fourth, key, item) & (fourth > third)
-        order[place] = item
+    """Let each lane count how many keys stand before its own: four of its own at a time, beyond the end the last again."""
+    count = len(keys)
+    share = quotient(count + lanes() - 1, lanes())
+    end = min((lane() + 1) * share, count)
+    for one in range(lane() * share, end, 4):
+        two, three, four = min(one + 1, end - 1), min(one + 2, end - 1), min(one + 3, end - 1)
+        key_one, key_two, key_three, key_four = keys[one], keys[two], keys[three], keys[four]
+        # Of those that come first, equal keys stand before: they are above the next lower key.
+        lower = next_below(key_one), next_below(key_two), next_below(key_three), next_below(key_four)
+        places = _count_above(keys, 0, one, lower, (np.int32(0), np.int32(0), np.int32(0), np.int32(0)))
+        for rival in range(one, min(one + 4, count)):
+            key = keys[rival]
+            places = (
+                np.int32(places[0] + stands_before(key, rival, key_one, one)),
+                np.int32(places[1] + stands_before(key, rival, key_two, two)),
+                np.int32(places[2] + stands_before(key, rival, key_three, three)),
+                np.int32(places[3] + stands_before(key, rival, key_four, four)),
+            )
+        places = _count_above(keys, one + 4, count, (key_one, key_two, key_three, key_four), places)
+        order[places[0]], order[places[1]], order[places[2]], order[places[3]] = one, two, three, four
     barrier()
+
+
+@jit
+def _count_above(keys, first, last, limits, counts):  # type: ignore[no-untyped-def]
+    """Count the keys in the places [first, last) that are above each of four limits, four keys at a time."""
+    place = first
+    while place + 3 < last:
+        one, two, three, four = keys[place], keys[place + 1], keys[place + 2], keys[place + 3]
+        counts = _count_one(four, limits, _count_one(three, limits, _count_one(two, limits, _count_one(one, limits, counts))))
+        place += 4
+    while place < last:
+        counts = _count_one(keys[place], limits, counts)
+        place += 1
+    return counts
+
+
+@jit
+def _count_one(key, limits, counts):  # type: ignore[no-untyped-def]
+    return (
+        np.int32(counts[0] + (key > limits[0])),
+        np.int32(counts[1] + (key > limits[1])),
+        np.int32(counts[2] + (key > limits[2])),
+        np.int32(counts[3] + (key > limits[3])),
+    )
 
 
 @jit

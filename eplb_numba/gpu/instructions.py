@@ -8,7 +8,18 @@ from llvmlite import ir
 from numba.cuda import types
 from numba.cuda.extending import intrinsic
 
-__all__ = ["added", "bits_in", "bits_of", "float_of", "largest", "lowest", "meet", "quotient", "size_of_block", "unknown_zero"]
+__all__ = [
+    "added",
+    "bits_of",
+    "float_of",
+    "largest",
+    "lowest",
+    "meet",
+    "next_below",
+    "quotient",
+    "size_of_block",
+    "unknown_zero",
+]
 
 
 def _assembly(code: str, result: Any, operands: list[Any], *, orders_memory: bool = False) -> Any:
@@ -83,17 +94,6 @@ def bits_of(context, number):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def bits_in(context, number):  # type: ignore[no-untyped-def]
-    """Give the number of bits that a number has."""
-
-    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
-        return builder.sub(ir.Constant(zeros.type, number.bitwidth), zeros)
-
-    return types.int64(number), make
-
-
-@intrinsic
 def float_of(context, bits):  # type: ignore[no-untyped-def]
     """Give the float of some bits."""
     kind = types.float32 if bits == types.uint32 else types.float64
@@ -102,6 +102,19 @@ def float_of(context, bits):  # type: ignore[no-untyped-def]
         return builder.bitcast(arguments[0], context.get_value_type(kind))
 
     return kind(bits), make
+
+
+@intrinsic
+def next_below(context, number):  # type: ignore[no-untyped-def]
+    """Give a float that only numbers lower than a given one, which is not negative, are not above."""
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        bits = ir.IntType(number.bitwidth)
+        lower = builder.sub(builder.bitcast(arguments[0], bits), ir.Constant(bits, 1))
+        is_zero = builder.fcmp_ordered("==", arguments[0], ir.Constant(arguments[0].type, 0))
+        return builder.select(is_zero, ir.Constant(arguments[0].type, -1), builder.bitcast(lower, arguments[0].type))
+
+    return number(number), make
 
 
 @intrinsic

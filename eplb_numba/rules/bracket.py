@@ -38,8 +38,11 @@ def seat(bracket: Bracket, size: int, player: int, value: Any) -> None:
 
 
 @word
-def open_bracket(bracket: Bracket, size: int, players: int) -> None:
-    """Play all matches among the seated players; all lanes wait for that."""
+def open_bracket(bracket: Bracket, size: int, players: int) -> tuple[Any, int]:
+    """Play all matches among the seated players; give the lead: the lowest value of a lane's players, and who has it.
+
+    Where lanes share the players, each has a lead of its own, and they were seated by lanes that take turns.
+    """
     if lane() == 0:
         values, winners = bracket.values, bracket.winners
         for leaf in range(size):
@@ -52,19 +55,19 @@ def open_bracket(bracket: Bracket, size: int, players: int) -> None:
             values[node] = values[winner]
             winners[node] = winners[winner]
     barrier()
+    return bracket.values[1], np.int64(bracket.winners[1])
 
 
 @word
-def champion(bracket: Bracket, size: int) -> tuple[Any, int]:
+def champion(lead: tuple[Any, int]) -> tuple[Any, int]:
     """Hand every lane the lowest value and the player who has it, among equals the lowest player.  Ends with a barrier."""
-    lowest, player = bracket.values[1], np.int64(bracket.winners[1])
     barrier()
-    return lowest, player
+    return lead
 
 
 @word
-def replay(bracket: Bracket, size: int, player: int, value: Any) -> None:
-    """Give one player a new value and replay its matches up to the top; all lanes wait for that."""
+def replay(bracket: Bracket, size: int, player: int, value: Any, lead: tuple[Any, int]) -> tuple[Any, int]:
+    """Give one player a new value and replay its matches up to the top; give the new lead."""
     if lane() == 0:
         values, winners = bracket.values, bracket.winners
         node = size + player
@@ -82,3 +85,4 @@ def replay(bracket: Bracket, size: int, player: int, value: Any) -> None:
             values[node] = value
             winners[node] = winner
     barrier()
+    return bracket.values[1], np.int64(bracket.winners[1])

@@ -8,45 +8,54 @@ import numpy as np
 
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .terms import Items, Packing
-from .words import barrier, lane, lanes, rule
+from .words import barrier, lane, lanes, rule, word
 
-__all__ = ["pack_greedily"]
+__all__ = ["make_way", "pack_by_bracket", "pack_greedily"]
 
 
-@rule
+@word
 def pack_greedily(
     items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket
 ) -> None:
     """Pack the items in their order; the lowest pack wins ties.  Writes packing.items and packing.pack_loads.
 
     copies is the most replicas of one expert in a pack; 0 is any number.  Where there is a limit, no expert may have more
-    replicas than packs * copies: then a place is always found.  A pack that may not take an expert sits out until another
-    expert's turn.
+    replicas than packs * copies: then a place is always found.
     """
+    pack_by_bracket(items, order, copies, packing, fill, sitting_out, bracket)
+
+
+@rule
+def pack_by_bracket(
+    items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket
+) -> None:
+    """Let the packs play for each item; one that may not take an expert sits out until another expert's turn."""
     size = bracket_size(len(packing.pack_loads))
     slots = packing.slots
     endless = items.loads.dtype.type(np.inf)
     num_sitting_out = 0
     turn = -1
-    begun = _begin_packs(items, order, slots, packing, fill, bracket, size)
+    begun, lead = _begin_packs(items, order, slots, packing, fill, bracket, size)
     for place in range(begun, len(order)):
         item = np.int64(order[place])
         item_load = items.loads[item]
         if copies > 0 and items.experts[item] != turn:
-            num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
+            lead = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size, lead)
+            num_sitting_out = 0
             turn = np.int64(items.experts[item])
-        lightest, pack = champion(bracket, size)
+        lightest, pack = champion(lead)
         if copies > 0 and items.counts[turn] > copies:
             while lightest < endless and _holds(items, turn, copies, pack, slots, packing, fill):
                 if lane() == 0:
                     sitting_out[num_sitting_out] = pack
                 num_sitting_out += 1
-                replay(bracket, size, pack, endless)
-                lightest, pack = champion(bracket, size)
+                lead = replay(bracket, size, pack, endless, lead)
+                lightest, pack = champion(lead)
             if lightest == endless:
-                num_sitting_out = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size)
-                lightest, pack = champion(bracket, size)
-                item = _make_way(items, item, copies, pack, slots, packing, fill)
+                lead = _call_back(sitting_out, num_sitting_out, slots, packing, fill, bracket, size, lead)
+                num_sitting_out = 0
+                lightest, pack = champion(lead)
+                item = make_way(items, item, copies, pack, slots, packing, fill)
                 item_load = items.loads[item]
         filled = np.int64(fill[pack]) + 1
         load = lightest + item_load  # the lightest pack plays with its load
@@ -55,7 +64,8 @@ def pack_greedily(
             packing.items[pack * slots + filled - 1] = item
             packing.pack_loads[pack] = load
             fill[pack] = filled
-        replay(bracket, size, pack, load if filled < slots else endless)
+        lead = replay(bracket, size, pack, load if filled < slots else endless, lead)
+    barrier()
 
 
 @rule
@@ -69,8 +79,10 @@ def _copies_among(items: Items, expert: int, packing: Packing, first: int, last:
 
 
 @rule
-def _begin_packs(items: Items, order: Any, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int) -> int:
-    """Put the first item with load into each pack and open the tournament; give the number of items packed.
+def _begin_packs(
+    items: Items, order: Any, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int
+) -> tuple[int, tuple[Any, int]]:
+    """Put the first item with load into each pack and open the tournament; give the number of items packed, and the lead.
 
     While there is an empty pack, it is lighter than any that has an item with load: no match need be played.
     """
@@ -87,25 +99,19 @@ def _begin_packs(items: Items, order: Any, slots: int, packing: Packing, fill: A
             packing.pack_loads[pack] = items.loads[order[pack]]
         seat(bracket, size, pack, packing.pack_loads[pack])
     barrier()
-    open_bracket(bracket, size, num_packs)
-    return begun
-
-
-@rule
-def _compete(pack: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int) -> None:
-    """Let a pack take part with its load, or as infinitely heavy when it is full."""
-    load = packing.pack_loads[pack]
-    replay(bracket, size, pack, load if fill[pack] < slots else packing.pack_loads.dtype.type(np.inf))
+    return begun, open_bracket(bracket, size, num_packs)
 
 
 @rule
 def _call_back(
-    sitting_out: Any, num_sitting_out: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int
-) -> int:
-    """Let the packs that sat out take part again; none is left sitting out."""
+    sitting_out: Any, num_sitting_out: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int, lead: Any
+) -> Any:
+    """Let the packs that sat out take part again, with their load or, when full, as infinitely heavy; give the lead."""
     for index in range(num_sitting_out):
-        _compete(np.int64(sitting_out[index]), slots, packing, fill, bracket, size)
-    return 0
+        pack = np.int64(sitting_out[index])
+        load = packing.pack_loads[pack]
+        lead = replay(bracket, size, pack, load if fill[pack] < slots else packing.pack_loads.dtype.type(np.inf), lead)
+    return lead
 
 
 @rule
@@ -116,7 +122,7 @@ def _holds(items: Items, expert: int, copies: int, pack: int, slots: int, packin
 
 
 @rule
-def _make_way(items: Items, item: int, copies: int, pack: int, slots: int, packing: Packing, fill: Any) -> int:
+def make_way(items: Items, item: int, copies: int, pack: int, slots: int, packing: Packing, fill: Any) -> int:
     """Put an item that no pack with room may take onto a full pack; give the item that it displaces.
 
     The displaced item may go to the given pack, and there always is one.  Some full pack F may take the expert, because it

@@ -31,10 +31,11 @@ def replicate(node: Node, most: int, bracket: Bracket) -> None:
         # The lowest wins a bracket, so loads enter it negated.
         seat(bracket, size, expert, -node.loads[expert])
     barrier()
+    lead = value(np.inf), np.int64(0)
     if num_slots > num_experts:
-        open_bracket(bracket, size, num_experts)
+        lead = open_bracket(bracket, size, num_experts)
     for slot in range(num_experts, num_slots):
-        _, expert = champion(bracket, size)
+        _, expert = champion(lead)
         count = np.int64(node.counts[expert]) + 1
         barrier()
         if lane() == 0:
@@ -42,7 +43,8 @@ def replicate(node: Node, most: int, bracket: Bracket) -> None:
             node.slot_ranks[slot] = count - 1
             node.counts[expert] = count
         share = node.loads[expert] / value(count)
-        replay(bracket, size, expert, -share if count < most else value(np.inf))
+        lead = replay(bracket, size, expert, -share if count < most else value(np.inf), lead)
+    barrier()
     for slot in range(lane(), num_slots, lanes()):
         expert = node.slot_experts[slot]
         node.slot_loads[slot] = node.loads[expert] / value(node.counts[expert])

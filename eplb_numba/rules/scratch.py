@@ -12,7 +12,7 @@ import numpy as np
 from numba.extending import overload
 
 from .bracket import Bracket
-from .sort import COUNTERS
+from .sort import DIGITS
 from .terms import (
     MOST_SCENARIOS,
     MOST_STEPS,
@@ -157,7 +157,7 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     trial = Packing(trial_items, trial_loads, trial_pack_loads, pack_slots)
     keys, values = take(values, num_items)
     order, integers = take(integers, num_items)
-    spare, integers = take(integers, num_items + COUNTERS)
+    spare, integers = take(integers, num_items + DIGITS)
     fill, integers = take(integers, packs)
     ranking, integers = take(integers, packs)
     matches, values = take(values, leaves)

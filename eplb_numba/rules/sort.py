@@ -11,18 +11,17 @@ from numba.extending import overload
 from .words import barrier, lane
 
 DIGITS = 256  # one byte a pass
-COUNTERS = 544  # of digits, at most: a CPU needs 256, a warp 17 for each lane
 FEW = 24  # so few that an insertion sort beats counting digits
 MANY = 512  # so many that two digits leave too much to the insertion sort
 NO_END = 4096  # so many that an insertion sort must not be left anything
 
-__all__ = ["COUNTERS", "DIGITS", "sort_descending"]
+__all__ = ["DIGITS", "sort_descending"]
 
 
 def sort_descending(keys: Any, order: Any, spare: Any) -> None:
     """Write into order (items) the indices of keys (items), largest key first, equal keys by lowest index.
 
-    Keys are finite and not negative.  spare is scratch of items + COUNTERS integers.
+    Keys are finite and not negative.  spare is scratch of items + DIGITS integers.
     """
     if lane() == 0:
         order[:] = np.argsort(-np.asarray(keys), kind="stable")
@@ -53,7 +52,7 @@ def _sort_descending_on_cpu(keys, order, spare):  # type: ignore[no-untyped-def]
                 passes = max(1, (width + 7) // 8)
             shift = max(0, width - 8 * passes)
             starts = spare[:DIGITS]
-            source, target = order, spare[COUNTERS : COUNTERS + count]
+            source, target = order, spare[DIGITS : DIGITS + count]
             for digit in range(passes):
                 place_of_digit = bits_type(shift + 8 * digit)
                 starts[:] = 0

@@ -60,15 +60,16 @@ def replicate_by_spread(copies: int, tactics: Tactics, bracket: Bracket, outlook
         outlook.counts[expert] = 1
         seat(bracket, size, expert, -_claim(expert, 1, outlook))
     barrier()
-    open_bracket(bracket, size, num_experts)
+    lead = open_bracket(bracket, size, num_experts)
     for _ in range(num_experts, num_slots):
-        _, expert = champion(bracket, size)
+        _, expert = champion(lead)
         replicas = np.int64(outlook.counts[expert]) + 1
         barrier()
         if lane() == 0:
             outlook.counts[expert] = replicas
         claim = outlook.means.dtype.type(-np.inf) if replicas >= most else _claim(expert, replicas, outlook)
-        replay(bracket, size, expert, -claim)
+        lead = replay(bracket, size, expert, -claim, lead)
+    barrier()
 
 
 @rule

@@ -134,7 +134,7 @@ class Desk(NamedTuple):
     trial: Packing
     keys: Any  # (items) what a start sorts by
     order: Any  # (items)
-    spare: Any  # (items + COUNTERS)
+    spare: Any  # (items + DIGITS)
     fill: Any  # (packs)
     ranking: Any  # (packs) from heaviest to lightest
     bracket: Bracket  # (leaves for the packs, or for the experts of a node)

@@ -134,7 +134,7 @@ class _Reader:
         if operation == "mul" and "wide" in words:
             return self.add("wide", kind, operands[0], operands[1:], 0, guard, line)
         if operation == "shfl":
-            how = ("bfly", "up").index(words[2])
+            how = ("bfly", "up", "idx").index(words[2])
             return self.add("shfl", kind, operands[0].split("|")[0], operands[1:3], how, guard, line)
         if operation == "redux":
             return self.add("redux", kind, operands[0], operands[1:2], ("min", "max", "add").index(words[2]), guard, line)

@@ -478,7 +478,11 @@ def _meet(row, registers, clocks, ready, first, last):
         result = np.uint64(0)
         if operation == SHFL:
             distance = np.int64(registers[lane, row[SECOND]])
-            source = (lane - first) ^ distance if row[EXTRA] == 0 else lane - first - distance
+            source = (lane - first) ^ distance
+            if row[EXTRA] == 1:
+                source = lane - first - distance
+            elif row[EXTRA] == 2:
+                source = distance
             result = given[source] if source >= 0 else given[lane - first]
         elif operation == REDUX:
             best = _signed(given[0], kind)

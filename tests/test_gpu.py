@@ -45,10 +45,11 @@ each_policy = pytest.mark.parametrize("name", POLICIES)
 @pytest.fixture(autouse=True, scope="module")
 def fewer_lanes():
     """Let the simulator run blocks of few lanes: each is a thread of Python."""
-    before = backend.LANES, backend.LASTING_LANES
-    backend.LANES, backend.LASTING_LANES = LANES[-1], LASTING_LANES[-1]
+    before = backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES
+    if SIMULATED:
+        backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES = 3, 3, 3
     yield
-    backend.LANES, backend.LASTING_LANES = before
+    backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES = before
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from ..loads import planned_dtype
 from ..rules.place import Placement, placement_arrays
 from ..rules.rows import Packs, Replicas
 from ..rules.terms import WHERE_CHEAP, Layout, Tactics
-from .block import LANES, LASTING_LANES, OFFER_BYTES
+from .block import COPYING_LANES, LANES, LASTING_LANES, OFFER_BYTES
 from .kernels import APART, KERNELS, TOGETHER
 from .memory import FEWEST_BLOCKS, Starts, Work, allocate
 from .site import Site, check_capability, empty, see, site_of
@@ -47,7 +47,7 @@ def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> t
         if width is None:
             width = int(site.hand_back(placement.logcnt).max())
             log2phy = site.empty((num_layers, layout.num_logical, width), np.int64)
-            _launch(KERNELS.list_slots, site.stream, num_layers, results.seen_placement, see(log2phy))
+            _launch(KERNELS.list_slots, site.stream, num_layers, results.seen_placement, see(log2phy), lanes=COPYING_LANES)
         return Placement(*map(site.hand_back, placement)), site.hand_back(log2phy)
 
 
@@ -120,12 +120,13 @@ def _plan(
         for together in (APART, TOGETHER) if tactics.apart == WHERE_CHEAP else (APART,):
             _launch(KERNELS.place_start, stream, parts * tactics.starts, *given, starts, together, scratch=work)
             _launch(KERNELS.settle, stream, parts, *given, starts, together, scratch=work)
-    _launch(KERNELS.deliver, stream, num_layers, layout, tactics, work, placement, log2phy, lists and not lasts)
+    listed = placement, log2phy, lists and not lasts
+    _launch(KERNELS.deliver, stream, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES)
     if lasts:
         outlooks = min(num_layers * layout.num_nodes, len(work.outlook_values))
         _launch(KERNELS.read_window, stream, num_layers, site.steps, layout, work, placement, lanes=LASTING_LANES)
         _launch(KERNELS.outlast, stream, outlooks, layout, tactics, work, scratch=work, lanes=LASTING_LANES)
-        _launch(KERNELS.deliver_again, stream, num_layers, layout, work, placement, log2phy, lists)
+        _launch(KERNELS.deliver_again, stream, num_layers, layout, work, placement, log2phy, lists, lanes=COPYING_LANES)
 
 
 def _take_in(site: Site, work: Work, lasts: bool) -> Any:
@@ -136,7 +137,7 @@ def _take_in(site: Site, work: Work, lasts: bool) -> Any:
     weight = site.weight
     if len(weight) == 1 and weight.dtype == work.loads.dtype and weight.flags["C_CONTIGUOUS"] and not lasts:
         return weight
-    _launch(KERNELS.intake, site.stream, weight.shape[1], weight, site.zero, site.top, site.most, work, lanes=LASTING_LANES)
+    _launch(KERNELS.intake, site.stream, weight.shape[1], weight, site.zero, site.top, site.most, work, lanes=COPYING_LANES)
     return work.loads
 
 

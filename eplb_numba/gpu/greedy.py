@@ -87,7 +87,9 @@ def _holds(items, expert, copies, pack, slots, packing, fill):  # type: ignore[n
     for position in range(pack * slots + (lane() & (WARP - 1)), pack * slots + fill[pack], WARP):
         if items.experts[packing.items[position]] == expert:
             held = np.uint32(held + 1)
-    return added(held) >= copies
+    held = added(held)
+    barrier()
+    return held >= copies
 
 
 def _lightest_lane(load, lane):  # type: ignore[no-untyped-def]

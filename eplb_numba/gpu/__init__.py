@@ -123,10 +123,32 @@ def _plan(
     listed = placement, log2phy, lists and not lasts
     _launch(KERNELS.deliver, stream, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES)
     if lasts:
-        outlooks = min(num_layers * layout.num_nodes, len(work.outlook_values))
-        _launch(KERNELS.read_window, stream, num_layers, site.steps, layout, work, placement, lanes=LASTING_LANES)
-        _launch(KERNELS.outlast, stream, outlooks, layout, tactics, work, scratch=work, lanes=LASTING_LANES)
-        _launch(KERNELS.deliver_again, stream, num_layers, layout, work, placement, log2phy, lists, lanes=COPYING_LANES)
+        _launch_lasting(site, layout, tactics, work, placement, log2phy, lists)
+
+
+def _launch_lasting(
+    site: Site, layout: Layout, tactics: Tactics, work: Work, placement: Placement, log2phy: Any, lists: bool
+) -> None:
+    """Launch what makes a delivered plan last."""
+    stream, num_layers = site.stream, len(work.sound)
+    window_bytes = work.window_values.shape[1] * work.window_values.itemsize if work.window_from > 0 else 0
+    _launch(
+        KERNELS.read_window,
+        stream,
+        num_layers,
+        site.steps,
+        layout,
+        work,
+        placement,
+        lanes=LASTING_LANES,
+        more_bytes=window_bytes,
+    )
+    nodes, outlook_bytes = min(num_layers * layout.num_nodes, len(work.outlook_values)), 0
+    if work.outlook_from > 0:
+        nodes = num_layers * layout.num_nodes
+        outlook_bytes = 8 + work.outlook_values.nbytes + work.outlook_integers.nbytes  # it starts at a multiple of 8
+    _launch(KERNELS.outlast, stream, nodes, layout, tactics, work, scratch=work, lanes=LASTING_LANES, more_bytes=outlook_bytes)
+    _launch(KERNELS.deliver_again, stream, num_layers, layout, work, placement, log2phy, lists, lanes=COPYING_LANES)
 
 
 def _take_in(site: Site, work: Work, lasts: bool) -> Any:
@@ -142,10 +164,16 @@ def _take_in(site: Site, work: Work, lasts: bool) -> Any:
 
 
 def _launch(
-    kernel: Any, stream: Any, problems: int, *arguments: Any, scratch: Work | None = None, lanes: int | None = None
+    kernel: Any,
+    stream: Any,
+    problems: int,
+    *arguments: Any,
+    scratch: Work | None = None,
+    lanes: int | None = None,
+    more_bytes: int = 0,
 ) -> None:
     """Launch a block for each problem or, where blocks have scratch of their own, for as many as have any."""
-    shared_bytes = OFFER_BYTES
+    shared_bytes = OFFER_BYTES + more_bytes
     if scratch is not None and len(scratch.values) == 1:
         shared_bytes += scratch.values.nbytes + scratch.integers.nbytes
     elif scratch is not None:

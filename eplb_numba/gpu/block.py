@@ -6,10 +6,10 @@ __all__ = ["ALL", "COPYING_LANES", "LANES", "LASTING_LANES", "OFFER_BYTES", "SHA
 
 # Whole warps, a power of two of them, at most WARPS.
 LANES = 32  # for a plan: one warp, whose lanes wait for each other at little cost
-LASTING_LANES = 128  # for a plan that is to last, where most of the work is shared
+LASTING_LANES = 512  # for a plan that is to last, where most of the work is shared
 COPYING_LANES = 256  # for what little more than copies, and waits for memory
 WARP = 32
 ALL = 0xFFFFFFFF  # lanes of a warp
-WARPS = 8  # at most
+WARPS = 16  # at most
 OFFER_BYTES = 2 * WARPS * 8  # of shared memory, before all else: what the warps offer each other in best_lane
 SHARED_BYTES = 48 * 1024 - OFFER_BYTES  # what every GPU gives a block that has not asked for more

@@ -15,8 +15,8 @@ from ..rules.place import assign_groups, best_try, deliver, first_try, list_slot
 from ..rules.rows import pack_row, replicate_row
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall
 from ..rules.starts import place_start, settle_node
-from ..rules.terms import Bench, Kept, Layout, Stage
-from ..rules.window import read_window
+from ..rules.terms import Bench, Kept, Layout, Outlook, Stage
+from ..rules.window import note_window, read_window
 from ..rules.words import barrier, best_lane, lane, lanes, rule, strip, take
 from ..stamp import stamped
 from .block import OFFER_BYTES
@@ -32,16 +32,20 @@ NOBODY_ASKS = -1  # for the starts that pack them together
 
 
 @rule
+def _shared(row: Any, first_byte: int) -> Any:
+    """Give a place in shared memory for what would be a row of an array."""
+    first = first_byte // row.itemsize
+    return strip(cuda.shared.array(0, row.dtype))[first : first + row.shape[1]]
+
+
+@rule
 def _scratch(work: Work, layout: Layout) -> tuple[Any, Any, Any]:
     """Give the scratch of this block: a place for the loads of a layer, then values and integers."""
     if len(work.values) > 1:
         values, integers = strip(work.values[cuda.blockIdx.x]), strip(work.integers[cuda.blockIdx.x])
     else:
-        num_values = work.values.shape[1]
-        values_from = OFFER_BYTES // work.values.itemsize
-        integers_from = (OFFER_BYTES + num_values * work.values.itemsize) // work.integers.itemsize
-        values = strip(cuda.shared.array(0, work.values.dtype))[values_from : values_from + num_values]
-        integers = strip(cuda.shared.array(0, work.integers.dtype))[integers_from : integers_from + work.integers.shape[1]]
+        values = _shared(work.values, OFFER_BYTES)
+        integers = _shared(work.integers, OFFER_BYTES + len(values) * work.values.itemsize)
     loads, values = take(values, layout.num_logical)
     return loads, values, integers
 
@@ -52,6 +56,17 @@ def _stage(work: Work, layer: int, attempt: int, layout: Layout) -> Stage:
     return cut_stage(
         Bench(strip(work.stage_values[layer, attempt]), strip(work.stage_integers[layer, attempt]), layout, False)
     )
+
+
+@rule
+def _outlook(work: Work, layout: Layout) -> Outlook:
+    """Give the outlook of this block."""
+    values, integers = work.outlook_values, work.outlook_integers
+    if work.outlook_from > 0:
+        shared_values = _shared(values, work.outlook_from)
+        shared_integers = _shared(integers, work.outlook_from + values.shape[1] * values.itemsize)
+        return cut_outlook(shared_values, shared_integers, layout, config.ENABLE_CUDASIM)
+    return cut_outlook(strip(values[cuda.blockIdx.x]), strip(integers[cuda.blockIdx.x]), layout, config.ENABLE_CUDASIM)
 
 
 @rule
@@ -155,9 +170,14 @@ def _deliver(layout, tactics, work, placement, log2phy, lists):  # type: ignore[
 
 def _read_window(steps, layout, work, placement):  # type: ignore[no-untyped-def]
     for layer in range(cuda.blockIdx.x, len(work.sound), cuda.gridDim.x):
-        count = 0
+        count, noted = 0, cut_window(strip(work.window_values[layer]), layout)
         if work.sound[layer] == 1:
-            count = read_window(steps, layer, layout.num_gpus, cut_window(strip(work.window_values[layer]), layout))
+            if work.window_from > 0:
+                window = cut_window(_shared(work.window_values, work.window_from), layout)
+                count = read_window(steps, layer, layout.num_gpus, window)
+                note_window(count, layout.num_logical, window, noted)
+            else:
+                count = read_window(steps, layer, layout.num_gpus, noted)
         if count > 1:
             restage(layer, layout, placement, _stage(work, layer, 0, layout))
         work.scenarios[layer] = count
@@ -166,7 +186,7 @@ def _read_window(steps, layout, work, placement):  # type: ignore[no-untyped-def
 def _outlast(layout, tactics, work):  # type: ignore[no-untyped-def]
     _, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
-    outlook = cut_outlook(strip(work.outlook_values[cuda.blockIdx.x]), strip(work.outlook_integers[cuda.blockIdx.x]), layout)
+    outlook = _outlook(work, layout)
     for problem in range(cuda.blockIdx.x, len(work.sound) * layout.num_nodes, cuda.gridDim.x):
         layer, node = problem // layout.num_nodes, problem % layout.num_nodes
         count = work.scenarios[layer]

@@ -11,7 +11,7 @@ from numba import config
 from ..rules.place import first_try
 from ..rules.scratch import bench_size, outlook_size, stage_size, window_size
 from ..rules.terms import Layout, Tactics
-from .block import SHARED_BYTES
+from .block import OFFER_BYTES, SHARED_BYTES
 from .site import Allocator, see
 
 __all__ = ["FEWEST_BLOCKS", "Starts", "Work", "allocate"]
@@ -35,8 +35,10 @@ class Work(NamedTuple):
     loads: Any  # (1, layers, experts) of a weight that is taken in by a launch of its own
     scenarios: Any  # (layers) how many a layer's window stands for
     window_values: Any  # (layers, ...)
-    outlook_values: Any  # (blocks, ...)
+    window_from: int  # the byte of shared memory where a window is read that fits there, or 0
+    outlook_values: Any  # (blocks, ...); a single row tells how much shared memory takes its place
     outlook_integers: Any  # (blocks, ...)
+    outlook_from: int  # the byte of shared memory where an outlook starts that fits there, or 0
 
 
 class Starts(NamedTuple):
@@ -60,11 +62,18 @@ def allocate(
     stage_values, stage_integers = stage_size(layout)
     num_values, num_integers = bench_size(layout)
     num_values += layout.num_logical  # the loads that were taken in
-    fits = num_values * dtype.itemsize + num_integers * 4 <= SHARED_BYTES
+    scratch_bytes = num_values * dtype.itemsize + num_integers * 4
+    fits = scratch_bytes <= SHARED_BYTES
     most_problems = num_layers * parts * (1 if starts is None else tactics.starts)
     blocks = 1 if fits else max(FEWEST_BLOCKS, min(most_problems, MOST_BLOCKS))
-    outlook_values, outlook_integers = outlook_size(layout)
-    outlook_blocks = max(FEWEST_BLOCKS, min(num_layers * layout.num_nodes, MOST_BLOCKS)) if is_lasting else 1
+    outlook_values, outlook_integers = outlook_size(layout, config.ENABLE_CUDASIM)
+    outlook_from = OFFER_BYTES + (-(-scratch_bytes // 8) * 8 if fits else 0)
+    if outlook_from + outlook_values * dtype.itemsize + outlook_integers * 4 > OFFER_BYTES + SHARED_BYTES:
+        outlook_from = 0
+    outlook_blocks = (
+        max(FEWEST_BLOCKS, min(num_layers * layout.num_nodes, MOST_BLOCKS)) if is_lasting and outlook_from == 0 else 1
+    )
+    window_bytes = window_size(layout) * dtype.itemsize
     work = Work(
         stage_values=see(empty((num_layers, num_tries, stage_values), dtype)),
         stage_integers=see(empty((num_layers, num_tries, stage_integers), np.int32)),
@@ -75,8 +84,10 @@ def allocate(
         loads=see(empty((1, num_layers, layout.num_logical), dtype)),
         scenarios=see(empty((num_layers,), np.int32)),
         window_values=see(empty((num_layers, window_size(layout) if is_lasting else 1), dtype)),
+        window_from=OFFER_BYTES if window_bytes <= SHARED_BYTES else 0,
         outlook_values=see(empty((outlook_blocks, outlook_values), dtype)),
         outlook_integers=see(empty((outlook_blocks, outlook_integers), np.int32)),
+        outlook_from=outlook_from,
     )
     return work, starts
 

@@ -7,57 +7,57 @@ from __future__ import annotations
 
 from typing import Any
 
-from .terms import MOST_STEPS, Outlook, Stage, Window
+import numpy as np
+
+from .sums import total_in_line
+from .terms import Outlook
 from .words import barrier, lane, lanes, root, rule, times
 
 __all__ = ["add_up", "eighth", "eighth_root", "look_up", "norm_of"]
 
 
 @rule
-def norm_of(count: int, window: Window, outlook: Outlook) -> Any:
+def norm_of(count: int, outlook: Outlook) -> Any:
     """Add up the norms of all steps."""
-    num_gpus = len(outlook.burdens)
-    norm = outlook.means.dtype.type(0)
-    for scenario in range(count):
-        total = outlook.means.dtype.type(0)
-        for gpu in range(num_gpus):
-            total += outlook.powers[scenario * num_gpus + gpu]
-        norm += times(eighth_root(total), window.sizes[scenario])
+    num_gpus, norms = len(outlook.burdens), outlook.slopes  # not needed now
+    for scenario in range(lane(), count, lanes()):
+        total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
+        norms[scenario] = times(eighth_root(total), outlook.sizes[scenario])
+    barrier()
+    norm = total_in_line(norms, 0, count)
+    barrier()
     return norm
 
 
 @rule
-def look_up(first_expert: int, count: int, stage: Stage, window: Window, outlook: Outlook) -> None:
+def look_up(count: int, outlook: Outlook) -> None:
     """Look up the load in each slot, and add up those of the GPUs, in each scenario."""
     value = outlook.means.dtype.type
-    num_slots = len(outlook.costs)
+    num_slots, num_experts = len(outlook.costs), len(outlook.means)
     for slot in range(lane(), num_slots, lanes()):
-        expert = outlook.experts[slot]
-        row = stage.order[first_expert + expert] * MOST_STEPS
+        expert = np.int64(outlook.experts[slot])
+        replicas = value(outlook.counts[expert])
         for scenario in range(count):
-            share = window.loads[row + scenario] / value(outlook.counts[expert])
-            outlook.slot_loads[scenario * num_slots + slot] = share
+            outlook.slot_loads[scenario * num_slots + slot] = outlook.loads[scenario * num_experts + expert] / replicas
     barrier()
     for gpu in range(lane(), len(outlook.burdens), lanes()):
         outlook.fill[gpu] = 0
-        add_up(gpu, count, outlook)
+        for scenario in range(count):
+            add_up(gpu, scenario, outlook)
     barrier()
 
 
 @rule
-def add_up(gpu: int, count: int, outlook: Outlook) -> None:
-    """Add up what lies on one GPU, in each scenario."""
-    num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
-    slots = outlook.slots
-    for scenario in range(count):
-        first = scenario * num_slots + gpu * slots
-        total = outlook.means.dtype.type(0)
-        for slot in range(first, first + slots):
-            total += outlook.slot_loads[slot]
+def add_up(gpu: int, scenario: int, outlook: Outlook) -> None:
+    """Add up what lies on one GPU in one scenario."""
+    num_slots, num_gpus, slots = len(outlook.costs), len(outlook.burdens), outlook.slots
+    first = scenario * num_slots + gpu * slots
+    total = total_in_line(outlook.slot_loads, first, slots)
+    if len(outlook.around) > 0:
         for slot in range(first, first + slots):
             outlook.around[slot] = total
-        outlook.gpu_loads[scenario * num_gpus + gpu] = total
-        outlook.powers[scenario * num_gpus + gpu] = eighth(total)
+    outlook.gpu_loads[scenario * num_gpus + gpu] = total
+    outlook.powers[scenario * num_gpus + gpu] = eighth(total)
 
 
 @rule

@@ -32,7 +32,7 @@ def outlast_layers(job: Job, first: int, step: int, tables: Tables, placement: P
     tools = cut_tools(Bench(tables.values, tables.integers, layout, False))
     stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
     window = cut_window(tables.window_values, layout)
-    outlook = cut_outlook(tables.outlook_values, tables.outlook_integers, layout)
+    outlook = cut_outlook(tables.outlook_values, tables.outlook_integers, layout, True)
     for layer in range(first, len(job.weight), step):
         count = read_window(job.steps, layer, layout.num_gpus, window)
         if count > 1:
@@ -64,8 +64,8 @@ def outlast_node(
     for expert in range(lane(), num_experts, lanes()):
         outlook.counts[expert] = stage.counts[first_expert + expert]
     barrier()
-    look_up(first_expert, count, stage, window, outlook)
-    best = norm_of(count, window, outlook)
+    look_up(count, outlook)
+    best = norm_of(count, outlook)
     copies = copies_apart(num_slots, num_experts, len(outlook.burdens))
     replicate_by_spread(copies, tactics, tools.desk.bracket, outlook)
     stream = stream_of(tactics.seed, layer, 0, index + 1)
@@ -73,10 +73,10 @@ def outlast_node(
     for start in range(tactics.lasting_starts):
         if start > 0 and rounds == 0:
             break
-        if pack_over_scenarios(first_expert, count, copies, stir(stream, start), start > 0, tools, stage, window, outlook):
-            look_up(first_expert, count, stage, window, outlook)
-            rounds -= trade(count, copies, min(rounds, ROUNDS * len(outlook.burdens)), window, outlook)
-            norm = norm_of(count, window, outlook)
+        if pack_over_scenarios(count, copies, stir(stream, start), start > 0, tools, outlook):
+            look_up(count, outlook)
+            rounds -= trade(count, copies, min(rounds, ROUNDS * len(outlook.burdens)), outlook)
+            norm = norm_of(count, outlook)
             if norm < best:
                 best = norm
                 _stage_again(index, tools, stage, outlook)

@@ -16,6 +16,7 @@ from .sort import DIGITS
 from .terms import (
     MOST_SCENARIOS,
     MOST_STEPS,
+    STEP_STRIDE,
     Bench,
     Desk,
     Draft,
@@ -66,22 +67,22 @@ def stage_size(layout: Layout) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def outlook_size(layout: Layout) -> tuple[int, int]:
+def outlook_size(layout: Layout, has_around: bool) -> tuple[int, int]:
     """Give the number of values and of integers of an outlook."""
     table = np.broadcast_to(np.int32(0), ENDLESS)
-    _, values_left, integers_left = _cut_outlook(table, table, layout)
+    _, values_left, integers_left = _cut_outlook(table, table, layout, has_around)
     return ENDLESS - len(values_left), ENDLESS - len(integers_left)
 
 
 def window_size(layout: Layout) -> int:
     """Give the number of values of a window."""
-    return (layout.num_logical + 2 + MOST_STEPS) * MOST_STEPS
+    return layout.num_logical * STEP_STRIDE + (2 + MOST_STEPS) * MOST_STEPS
 
 
 @rule
 def cut_window(values: Any, layout: Layout) -> Window:
     """Cut all arrays of a window."""
-    loads, values = take(values, layout.num_logical * MOST_STEPS)
+    loads, values = take(values, layout.num_logical * STEP_STRIDE)
     sizes, values = take(values, MOST_STEPS)
     distances, values = take(values, MOST_STEPS * MOST_STEPS)
     totals, _ = take(values, MOST_STEPS)
@@ -89,9 +90,9 @@ def cut_window(values: Any, layout: Layout) -> Window:
 
 
 @rule
-def cut_outlook(values: Any, integers: Any, layout: Layout) -> Outlook:
+def cut_outlook(values: Any, integers: Any, layout: Layout, has_around: bool) -> Outlook:
     """Cut an outlook."""
-    outlook, _, _ = _cut_outlook(values, integers, layout)
+    outlook, _, _ = _cut_outlook(values, integers, layout, has_around)
     return outlook
 
 
@@ -192,13 +193,15 @@ def _cut_stage(bench: Bench) -> tuple[Stage, Any, Any]:
 
 
 @rule
-def _cut_outlook(values: Any, integers: Any, layout: Layout) -> tuple[Outlook, Any, Any]:
+def _cut_outlook(values: Any, integers: Any, layout: Layout, has_around: bool) -> tuple[Outlook, Any, Any]:
     """Cut all arrays of an outlook; give it and what is left."""
     experts, slots, gpus = layout.node_experts, layout.node_slots, layout.node_gpus
+    loads, values = take(values, MOST_SCENARIOS * experts)
     slot_loads, values = take(values, MOST_SCENARIOS * slots)
-    around, values = take(values, MOST_SCENARIOS * slots)
+    around, values = take(values, MOST_SCENARIOS * slots if has_around else 0)
     gpu_loads, values = take(values, MOST_SCENARIOS * gpus)
     powers, values = take(values, MOST_SCENARIOS * gpus)
+    sizes, values = take(values, MOST_SCENARIOS)
     slopes, values = take(values, MOST_SCENARIOS)
     burdens, values = take(values, gpus)
     costs, values = take(values, slots)
@@ -210,10 +213,12 @@ def _cut_outlook(values: Any, integers: Any, layout: Layout) -> tuple[Outlook, A
     ranks, integers = take(integers, slots)
     fill, integers = take(integers, gpus)
     outlook = Outlook(
+        loads,
         slot_loads,
         around,
         gpu_loads,
         powers,
+        sizes,
         slopes,
         burdens,
         costs,

@@ -14,10 +14,11 @@ from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .noise import STEPS, perturb
 from .norm import eighth
 from .sort import sort_descending
-from .terms import MOST_STEPS, Outlook, Stage, Tactics, Tools, Window
-from .words import barrier, best_lane, lane, lanes, root, rule, times
+from .sums import total_in_line
+from .terms import STEP_STRIDE, Outlook, Stage, Tactics, Tools, Window
+from .words import barrier, best_lane, lane, lanes, root, rule, times, word
 
-__all__ = ["pack_over_scenarios", "reckon", "replicate_by_spread"]
+__all__ = ["has_room", "pack_over_scenarios", "put_replica", "reckon", "replicate_by_spread"]
 
 SPREAD = 4.0  # how many standard deviations above the mean an expert's load is reckoned with
 GUARD = 0.75  # of a mean GPU load: a replica with more on average is split before any that only varies
@@ -26,21 +27,23 @@ BEFORE_ALL = 2.0**20  # what puts those before all others
 
 @rule
 def reckon(first_expert: int, count: int, stage: Stage, window: Window, outlook: Outlook) -> None:
-    """Work out each expert's mean, score and worst load over the scenarios."""
+    """Fetch each expert's loads over the scenarios; work out its mean, its score and its worst load."""
     value = outlook.means.dtype.type
-    whole = value(0)
-    for scenario in range(count):
-        whole += window.sizes[scenario]
-    for expert in range(lane(), len(outlook.means), lanes()):
-        row = stage.order[first_expert + expert] * MOST_STEPS
+    num_experts = len(outlook.means)
+    for scenario in range(lane(), count, lanes()):
+        outlook.sizes[scenario] = window.sizes[scenario]
+    whole = total_in_line(window.sizes, 0, count)
+    for expert in range(lane(), num_experts, lanes()):
+        row = stage.order[first_expert + expert] * STEP_STRIDE
         total, worst, squares = value(0), value(0), value(0)
         for scenario in range(count):
             load = window.loads[row + scenario]
+            outlook.loads[scenario * num_experts + expert] = load
             total += times(load, window.sizes[scenario])
             worst = max(worst, load)
         mean = total / whole
         for scenario in range(count):
-            gap = window.loads[row + scenario] - mean
+            gap = outlook.loads[scenario * num_experts + expert] - mean
             squares += times(times(gap, gap), window.sizes[scenario])
         outlook.means[expert] = mean
         outlook.scores[expert] = mean + times(value(SPREAD), root(squares / whole))
@@ -82,21 +85,10 @@ def _claim(expert: int, replicas: int, outlook: Outlook) -> Any:
 
 
 @rule
-def pack_over_scenarios(
-    first_expert: int,
-    count: int,
-    copies: int,
-    stream: int,
-    disturbed: bool,
-    tools: Tools,
-    stage: Stage,
-    window: Window,
-    outlook: Outlook,
-) -> bool:
+def pack_over_scenarios(count: int, copies: int, stream: int, disturbed: bool, tools: Tools, outlook: Outlook) -> bool:
     """Pack the replicas greedily, experts with several of them first; tell whether all could be kept apart."""
     value = outlook.means.dtype.type
     num_experts, num_gpus = len(outlook.means), len(outlook.burdens)
-    slots = outlook.slots
     keys, order = tools.desk.keys[:num_experts], tools.desk.order[:num_experts]
     shares = outlook.costs[:num_experts]
     for expert in range(lane(), num_experts, lanes()):
@@ -115,60 +107,58 @@ def pack_over_scenarios(
     for several in (True, False):
         for place in range(num_experts):
             expert = np.int64(order[place])
-            replicas = np.int64(outlook.counts[expert])
-            if (replicas > 1) == several:
-                row = stage.order[first_expert + expert] * MOST_STEPS
-                for rank in range(replicas):
-                    gpu = _cheapest_gpu(expert, row, replicas, count, copies, slots, window, outlook)
-                    if gpu < 0:
+            if (outlook.counts[expert] > 1) == several:
+                for rank in range(outlook.counts[expert]):
+                    if not put_replica(expert, rank, count, copies, outlook):
                         return False
-                    _put(expert, rank, row, replicas, gpu, count, slots, window, outlook)
     return True
 
 
-@rule
-def _cheapest_gpu(
-    expert: int, row: int, replicas: int, count: int, copies: int, slots: int, window: Window, outlook: Outlook
-) -> int:
-    """Give the GPU with room for another replica of an expert where the powers grow least, or -1."""
+@word
+def put_replica(expert: int, rank: int, count: int, copies: int, outlook: Outlook) -> bool:
+    """Put a replica onto the GPU with room for it where the powers grow least; tell whether there is one."""
     value = outlook.means.dtype.type
-    num_gpus = len(outlook.burdens)
+    num_gpus, num_experts, slots = len(outlook.burdens), len(outlook.means), outlook.slots
+    replicas = np.int64(outlook.counts[expert])
     costs = outlook.burdens  # not needed yet
     for gpu in range(lane(), num_gpus, lanes()):
         costs[gpu] = 0
     for scenario in range(count):
-        share = window.loads[row + scenario] / value(replicas)
-        size = window.sizes[scenario]
+        share = outlook.loads[scenario * num_experts + expert] / value(replicas)
+        size = outlook.sizes[scenario]
         for gpu in range(lane(), num_gpus, lanes()):
             place = scenario * num_gpus + gpu
             costs[gpu] += times(eighth(outlook.gpu_loads[place] + share) - outlook.powers[place], size)
     least, cheapest = value(np.inf), -1
     for gpu in range(lane(), num_gpus, lanes()):
-        fill = outlook.fill[gpu]
-        if costs[gpu] < least and fill < slots:
-            held = 0
-            if replicas > 1:
-                for slot in range(gpu * slots, gpu * slots + fill):
-                    held += np.int64(outlook.experts[slot] == expert)
-            if held < copies:
-                least = costs[gpu]
-                cheapest = gpu
+        if costs[gpu] < least and has_room(gpu, expert, copies, outlook):
+            least = costs[gpu]
+            cheapest = gpu
     least, cheapest = best_lane(-least, cheapest)
-    return cheapest if -least < value(np.inf) else -1
+    if -least == value(np.inf):
+        return False
+    for scenario in range(lane(), count, lanes()):
+        place = scenario * num_gpus + cheapest
+        outlook.gpu_loads[place] += outlook.loads[scenario * num_experts + expert] / value(replicas)
+        outlook.powers[place] = eighth(outlook.gpu_loads[place])
+    if lane() == 0:
+        slot = cheapest * slots + outlook.fill[cheapest]
+        outlook.experts[slot] = expert
+        outlook.ranks[slot] = rank
+        outlook.fill[cheapest] += 1
+    barrier()
+    return True
 
 
 @rule
-def _put(
-    expert: int, rank: int, row: int, replicas: int, gpu: int, count: int, slots: int, window: Window, outlook: Outlook
-) -> None:
-    """Put a replica onto a GPU."""
-    num_gpus = len(outlook.burdens)
-    for scenario in range(lane(), count, lanes()):
-        place = scenario * num_gpus + gpu
-        outlook.gpu_loads[place] += window.loads[row + scenario] / outlook.means.dtype.type(replicas)
-        outlook.powers[place] = eighth(outlook.gpu_loads[place])
-    if lane() == 0:
-        outlook.experts[gpu * slots + outlook.fill[gpu]] = expert
-        outlook.ranks[gpu * slots + outlook.fill[gpu]] = rank
-        outlook.fill[gpu] += 1
-    barrier()
+def has_room(gpu: int, expert: int, copies: int, outlook: Outlook) -> bool:
+    """Tell whether a GPU has room for a further replica of an expert."""
+    first = gpu * outlook.slots
+    last = first + outlook.fill[gpu]
+    if last == first + outlook.slots:
+        return False
+    held = 0
+    if outlook.counts[expert] > copies:
+        for slot in range(first, last):
+            held += np.int64(outlook.experts[slot] == expert)
+    return held < copies

@@ -6,7 +6,7 @@ from typing import Any
 
 from .words import best_lane, lane, lanes, rule, word
 
-__all__ = ["every_eighth", "largest_here", "largest_of", "smallest_of", "total_here", "total_of"]
+__all__ = ["every_eighth", "largest_here", "largest_of", "smallest_of", "total_here", "total_in_line", "total_of"]
 
 
 @word
@@ -24,6 +24,15 @@ def total_here(loads: Any) -> Any:
     even = (every_eighth(loads, 0) + every_eighth(loads, 4)) + (every_eighth(loads, 2) + every_eighth(loads, 6))
     odd = (every_eighth(loads, 1) + every_eighth(loads, 5)) + (every_eighth(loads, 3) + every_eighth(loads, 7))
     return even + odd
+
+
+@word
+def total_in_line(loads: Any, first: int, size: int) -> Any:
+    """Add up some loads one after the other; each lane by itself."""
+    total = loads.dtype.type(0)
+    for index in range(first, first + size):
+        total += loads[index]
+    return total
 
 
 @rule

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_SCENARIOS = 8  # of a window that are planned for
 MOST_STEPS = 32  # that are told apart while a window is read
+STEP_STRIDE = MOST_STEPS + 1  # of an expert's loads: odd, so that a GPU's memory banks serve one step of all experts at once
 LIGHTEST, FIRST, BEST = 0, 1, 2  # which lighter packs a heavy one may swap with
 AFTER, STUCK, TOGETHER = 0, 1, 2  # when two items may be swapped for two
 PACKED, EITHER = 0, 1  # whether groups are also assigned without swaps
@@ -188,7 +189,7 @@ class Stage(NamedTuple):
 class Window(NamedTuple):
     """The scenarios of a layer."""
 
-    loads: Any  # (num_logical, MOST_STEPS) where the mean GPU load is 1
+    loads: Any  # (num_logical, STEP_STRIDE) where the mean GPU load is 1
     sizes: Any  # (MOST_STEPS) how many steps each stands for
     distances: Any  # (MOST_STEPS, MOST_STEPS)
     totals: Any  # (MOST_STEPS) of the steps that are being read
@@ -197,10 +198,12 @@ class Window(NamedTuple):
 class Outlook(NamedTuple):
     """What the lasting placement of a node is worked out on; loads stand scenario by scenario."""
 
+    loads: Any  # (scenarios, experts)
     slot_loads: Any  # (scenarios, slots) of the replica in each slot
-    around: Any  # (scenarios, slots) of its GPU
+    around: Any  # (scenarios, slots) of its GPU; on a GPU, where nobody needs them, none
     gpu_loads: Any  # (scenarios, gpus)
     powers: Any  # (scenarios, gpus) their eighth powers
+    sizes: Any  # (scenarios) how many steps each stands for
     slopes: Any  # (scenarios)
     burdens: Any  # (gpus) the share of each in the weighted sum of powers
     costs: Any  # (slots)

@@ -11,45 +11,45 @@ from typing import Any
 import numpy as np
 
 from .norm import add_up, eighth, eighth_root
-from .terms import Outlook, Window
-from .words import barrier, best_lane, lane, lanes, rule, times
+from .sums import total_in_line
+from .terms import Outlook
+from .words import barrier, best_lane, lane, lanes, rule, times, word
 
-__all__ = ["trade"]
+__all__ = ["LEAST_GAIN", "best_trade", "may_trade", "trade"]
 
 LEAST_GAIN = 2.0**-13  # of the burden of the GPU that swaps
 
 
 @rule
-def trade(count: int, copies: int, rounds: int, window: Window, outlook: Outlook) -> int:
+def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
     """Let the GPU with the largest burden swap one item for one of another GPU, as long as that lowers the norms.
 
     A GPU that has no such swap waits until another one has had one.  Gives the number of searches that this took.
     """
+    _weigh(count, outlook)
     for search in range(rounds):
-        _weigh(count, window, outlook)
         heavy = _most_burdened(outlook)
         if heavy < 0:
             return search
-        swap = _best_swap(heavy, count, copies, outlook)
+        swap = best_trade(heavy, count, copies, outlook)
         if swap < 0:
             if lane() == 0:
                 outlook.fill[heavy] = 1
             barrier()
         else:
             _carry_out(swap // len(outlook.costs), swap % len(outlook.costs), count, outlook)
+            _weigh(count, outlook)
     return rounds
 
 
 @rule
-def _weigh(count: int, window: Window, outlook: Outlook) -> None:
+def _weigh(count: int, outlook: Outlook) -> None:
     """Work out the slope of each scenario's norm and the burden of each GPU."""
     value = outlook.means.dtype.type
     num_gpus = len(outlook.burdens)
     for scenario in range(lane(), count, lanes()):
-        total = value(0)
-        for gpu in range(num_gpus):
-            total += outlook.powers[scenario * num_gpus + gpu]
-        slope = times(window.sizes[scenario], eighth_root(total)) / total if total > 0 else value(0)
+        total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
+        slope = times(outlook.sizes[scenario], eighth_root(total)) / total if total > 0 else value(0)
         outlook.slopes[scenario] = slope
     barrier()
     for gpu in range(lane(), num_gpus, lanes()):
@@ -72,8 +72,8 @@ def _most_burdened(outlook: Outlook) -> int:
     return heavy if most >= 0 else -1
 
 
-@rule
-def _best_swap(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
+@word
+def best_trade(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
     """Give the swap of an item of the heavy GPU that lowers the burdens most, as leaving * slots in all + coming, or -1."""
     value = outlook.costs.dtype.type
     num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
@@ -98,7 +98,7 @@ def _best_swap(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
             before = burden + outlook.burdens[light]
             for coming in range(light * slots + lane(), (light + 1) * slots, lanes()):
                 better = before - outlook.costs[coming]
-                if better > gain and light != heavy and _may_swap(leaving, coming, slots, copies, outlook):
+                if better > gain and light != heavy and may_trade(leaving, coming, slots, copies, outlook):
                     gain = better
                     swap = leaving * num_slots + coming
         barrier()
@@ -116,7 +116,7 @@ def _add_costs(slot_loads: Any, around: Any, costs: Any, leaving: Any, heavy_loa
 
 
 @rule
-def _may_swap(leaving: int, coming: int, slots: int, copies: int, outlook: Outlook) -> bool:
+def may_trade(leaving: int, coming: int, slots: int, copies: int, outlook: Outlook) -> bool:
     """Tell whether a swap leaves at most copies replicas of an expert on both GPUs, and is one of different experts."""
     leaves, comes = outlook.experts[leaving], outlook.experts[coming]
     if leaves == comes:
@@ -138,11 +138,11 @@ def _carry_out(leaving: int, coming: int, count: int, outlook: Outlook) -> None:
     if lane() == 0:
         experts[leaving], experts[coming] = experts[coming], experts[leaving]
         ranks[leaving], ranks[coming] = ranks[coming], ranks[leaving]
-        for scenario in range(count):
-            one, other = scenario * num_slots + leaving, scenario * num_slots + coming
-            loads[one], loads[other] = loads[other], loads[one]
-        add_up(leaving // outlook.slots, count, outlook)
-        add_up(coming // outlook.slots, count, outlook)
+    for scenario in range(lane(), count, lanes()):
+        one, other = scenario * num_slots + leaving, scenario * num_slots + coming
+        loads[one], loads[other] = loads[other], loads[one]
+        add_up(leaving // outlook.slots, scenario, outlook)
+        add_up(coming // outlook.slots, scenario, outlook)
     for gpu in range(lane(), num_gpus, lanes()):
         outlook.fill[gpu] = 0
     barrier()

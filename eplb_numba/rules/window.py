@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .terms import MOST_SCENARIOS, MOST_STEPS, Window
-from .words import barrier, best_lane, lane, lanes, rule, times
+from .terms import MOST_SCENARIOS, MOST_STEPS, STEP_STRIDE, Window
+from .words import barrier, best_lane, lane, lanes, rule, times, word
 
-__all__ = ["read_window"]
+__all__ = ["measure", "measure_one", "note_window", "read_window", "total_of_step"]
 
 
 @rule
@@ -22,21 +22,22 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
     """Read a layer of steps (steps, layers, experts) into scenarios; give their number, 1 where all steps are identical."""
     value = window.loads.dtype.type
     num_experts = steps.shape[2]
-    count = 0
+    count = measured = 0
     for step in range(len(steps)):
         if step % MOST_STEPS == 0:
             _add_up(steps, layer, step, window)
         total = window.totals[step % MOST_STEPS]
         if total > 0:
             if count == MOST_STEPS:
-                count = _merge_the_closest(count, num_experts, window)
+                measure(measured, count, num_experts, window)
+                count = measured = _merge_the_closest(count, num_experts, window)
             for expert in range(lane(), num_experts, lanes()):
                 share = abs(value(steps[step, layer, expert])) / total
-                window.loads[expert * MOST_STEPS + count] = times(share, value(num_gpus))
+                window.loads[expert * STEP_STRIDE + count] = times(share, value(num_gpus))
             window.sizes[count] = 1
             barrier()
-            _measure(count, count, num_experts, window)
             count += 1
+    measure(measured, count, num_experts, window)
     while count > MOST_SCENARIOS or (count > 1 and _closest(count, window)[0] == 0):
         count = _merge_the_closest(count, num_experts, window)
     return count
@@ -45,32 +46,54 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
 @rule
 def _add_up(steps: Any, layer: int, first: int, window: Window) -> None:
     """Add up the loads of each of the next steps."""
-    value = window.loads.dtype.type
     barrier()  # whoever still reads the last ones
     for step in range(first + lane(), min(first + MOST_STEPS, len(steps)), lanes()):
-        total = value(0)
-        for expert in range(steps.shape[2]):
-            total += abs(value(steps[step, layer, expert]))
-        window.totals[step - first] = total
+        window.totals[step - first] = total_of_step(steps, step, layer, window.loads)
     barrier()
 
 
-@rule
-def _measure(scenario: int, count: int, num_experts: int, window: Window) -> None:
+@word
+def total_of_step(steps: Any, step: int, layer: int, loads: Any) -> Any:
+    """Add up the loads of a layer in one step, one after the other, in the type of loads."""
+    total = loads.dtype.type(0)
+    for expert in range(steps.shape[2]):
+        total += abs(loads.dtype.type(steps[step, layer, expert]))
+    return total
+
+
+@word
+def measure(first: int, count: int, num_experts: int, window: Window) -> None:
+    """Measure the distances of the scenarios [first, count) to all before them."""
+    for scenario in range(first, count):
+        measure_one(scenario, scenario, num_experts, window)
+
+
+@word
+def measure_one(scenario: int, count: int, num_experts: int, window: Window) -> None:
     """Measure the distances of a scenario to the first count others: by how much merging them adds to the squares."""
     loads, sizes, distances, _ = window
     row = scenario * MOST_STEPS
     for other in range(lane(), count, lanes()):
         distances[row + other] = 0
     for expert in range(num_experts):
-        own = loads[expert * MOST_STEPS + scenario]
+        own = loads[expert * STEP_STRIDE + scenario]
         for other in range(lane(), count, lanes()):
-            gap = own - loads[expert * MOST_STEPS + other]
+            gap = own - loads[expert * STEP_STRIDE + other]
             distances[row + other] += times(gap, gap)
     for other in range(lane(), count, lanes()):
         distance = times(distances[row + other], times(sizes[scenario], sizes[other]) / (sizes[scenario] + sizes[other]))
         distances[row + other] = distance
         distances[other * MOST_STEPS + scenario] = distance
+    barrier()
+
+
+@rule
+def note_window(count: int, num_experts: int, window: Window, noted: Window) -> None:
+    """Copy the scenarios that a window was read into."""
+    for scenario in range(count):
+        for expert in range(lane(), num_experts, lanes()):
+            noted.loads[expert * STEP_STRIDE + scenario] = window.loads[expert * STEP_STRIDE + scenario]
+        noted.sizes[scenario] = window.sizes[scenario]
     barrier()
 
 
@@ -97,7 +120,7 @@ def _merge_the_closest(count: int, num_experts: int, window: Window) -> int:
     one, other, last = pair // MOST_STEPS, pair % MOST_STEPS, count - 1
     whole = sizes[one] + sizes[other]
     for expert in range(lane(), num_experts, lanes()):
-        row = expert * MOST_STEPS
+        row = expert * STEP_STRIDE
         if nearest > 0:  # else they are the same, and no rounding may change that
             sum_of_both = times(loads[row + one], sizes[one]) + times(loads[row + other], sizes[other])
             loads[row + one] = sum_of_both / whole
@@ -112,5 +135,5 @@ def _merge_the_closest(count: int, num_experts: int, window: Window) -> int:
     for scenario in range(lane(), count, lanes()):
         distances[scenario * MOST_STEPS + other] = distances[other * MOST_STEPS + scenario]
     barrier()
-    _measure(one, last, num_experts, window)
+    measure_one(one, last, num_experts, window)
     return last

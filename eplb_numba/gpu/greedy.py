@@ -35,8 +35,11 @@ def _pack_by_lanes(items, order, copies, packing, fill):  # type: ignore[no-unty
     own = lane() & (WARP - 1)
     num_packs, slots, last = len(packing.pack_loads), packing.slots, len(order) - 1
     load, filled, sits_out = items.loads.dtype.type(0), np.int64(0), False
-    if own >= num_packs:
+    if own < num_packs:
+        fill[own] = 0
+    else:
         filled = np.int64(slots)  # there is no such pack
+    barrier()
     turn = np.int64(-1)
     own_item, own_load, own_expert, own_count = order[0], load, np.int32(0), np.int32(0)
     for place in range(len(order)):

@@ -14,7 +14,8 @@ import numpy as np
 from numba.cuda.typing.typeof import Purpose, typeof
 
 from eplb_numba import POLICIES, Topology
-from eplb_numba.gpu.kernels import KERNELS, Work
+from eplb_numba.gpu import memory, site
+from eplb_numba.gpu.kernels import KERNELS
 from eplb_numba.rules.place import Placement, placement_arrays
 from eplb_numba.rules.rows import Packs, Replicas
 from eplb_numba.rules.terms import layout_of, tactics_of
@@ -34,24 +35,27 @@ def signatures(dtype, kinds):
 
     layout = layout_of(Topology(4, 4, 1, 1, 1))
     tactics = tactics_of(POLICIES["balanced"], 0, np.dtype(dtype))
-    integers, counts, indices = empty(2, np.int32), empty(1, np.int32), empty(2, np.int64)
-    work = Work(empty(3), empty(3, np.int32), empty(2), integers, counts, empty(2), counts, empty(2), empty(2), integers)
+    site.see = memory.see = np.asarray
+    work, starts = memory.allocate(np.empty, 1, layout._replace(gpu_slots=2), tactics, np.dtype(dtype), True)
+    assert starts is not None
     placement = Placement(*(np.empty(shape, kind) for shape, kind in placement_arrays(1, layout, np.dtype(dtype))))
-    listed = empty(3, np.int64), True
+    indices, listed, intake = empty(2, np.int64), (empty(3, np.int64), True), (empty(3), 1.0)
     arguments = {
+        "assign": (*intake, layout, tactics, work),
+        "place": (*intake, layout, tactics, work),
+        "place_start": (*intake, layout, tactics, work, starts, 0),
+        "settle": (*intake, layout, tactics, work, starts, 0),
         "deliver": (layout, tactics, work, placement, *listed),
         "outlast": (layout, tactics, work),
         "deliver_again": (layout, work, placement, *listed),
         "list_slots": (placement, listed[0]),
+        "pack": (*intake, layout, tactics, work, Packs(indices, indices)),
+        "replicate": (*intake, layout, work, Replicas(indices, indices, indices)),
     }
-    for number, (kind, zero) in enumerate(kinds):
-        intake, name = (empty(3, kind), zero, zero, 1.0), np.dtype(kind).name
+    for kind, zero in kinds:
+        name = np.dtype(kind).name
+        arguments[f"intake {name}"] = (empty(3, kind), zero, zero, 1.0, work)
         arguments[f"read_window {name}"] = (empty(3, kind), layout, work, placement)
-        arguments[f"replicate {name}"] = (*intake, layout, work, Replicas(indices, indices, indices))
-        if number == 0:  # one kind will do where taking it in is the least part of the kernel
-            arguments[f"assign {name}"] = (*intake, layout, tactics, work)
-            arguments[f"place {name}"] = (*intake, layout, tactics, work)
-            arguments[f"pack {name}"] = (*intake, layout, tactics, work, Packs(indices, indices))
     for name, values in arguments.items():
         yield name, tuple(typeof(value, Purpose.argument) for value in values)
 

@@ -15,7 +15,7 @@ from ..rules.place import assign_groups, best_try, deliver, first_try, list_slot
 from ..rules.rows import pack_row, replicate_row
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall
 from ..rules.starts import place_start, settle_node
-from ..rules.terms import Bench, Kept, Layout, Outlook, Stage
+from ..rules.terms import Bench, Kept, Layout, Outlook, Sheet, Stage
 from ..rules.window import note_window, read_window
 from ..rules.words import barrier, best_lane, lane, lanes, rule, strip, take
 from ..stamp import stamped
@@ -61,12 +61,12 @@ def _stage(work: Work, layer: int, attempt: int, layout: Layout) -> Stage:
 @rule
 def _outlook(work: Work, layout: Layout) -> Outlook:
     """Give the outlook of this block."""
-    values, integers = work.outlook_values, work.outlook_integers
     if work.outlook_from > 0:
-        shared_values = _shared(values, work.outlook_from)
-        shared_integers = _shared(integers, work.outlook_from + values.shape[1] * values.itemsize)
-        return cut_outlook(shared_values, shared_integers, layout, config.ENABLE_CUDASIM)
-    return cut_outlook(strip(values[cuda.blockIdx.x]), strip(integers[cuda.blockIdx.x]), layout, config.ENABLE_CUDASIM)
+        values = _shared(work.outlook_values, work.outlook_from)
+        integers = _shared(work.outlook_integers, work.outlook_from + len(values) * work.outlook_values.itemsize)
+    else:
+        values, integers = strip(work.outlook_values[cuda.blockIdx.x]), strip(work.outlook_integers[cuda.blockIdx.x])
+    return cut_outlook(Sheet(values, integers, layout, config.ENABLE_CUDASIM))
 
 
 @rule

@@ -8,6 +8,7 @@ from numba.cuda.extending import register_jitable as jit
 
 from ..rules import spread, sums, trade, window
 from ..rules.norm import eighth
+from ..rules.scratch import recall_outlook
 from ..rules.spread import has_room
 from ..rules.terms import MOST_STEPS, STEP_STRIDE
 from ..rules.trade import LEAST_GAIN, may_trade
@@ -101,6 +102,7 @@ def _note_distance(scenario, other, num_experts, window):  # type: ignore[no-unt
 def _put_replica(expert, rank, count, copies, outlook):  # type: ignore[no-untyped-def]
     def put_replica(expert, rank, count, copies, outlook):  # type: ignore[no-untyped-def]
         """Let each lane reckon for GPUs of its own."""
+        outlook = recall_outlook(outlook)
         value = outlook.means.dtype.type
         num_gpus, num_experts = len(outlook.burdens), len(outlook.means)
         replicas, shares = value(outlook.counts[expert]), outlook.slopes  # not needed yet
@@ -154,6 +156,7 @@ def _growth_of(gpu, count, outlook):  # type: ignore[no-untyped-def]
 def _best_trade(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]
     def best_trade(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]
         """Let the lanes take the swaps in turn, in the order of their numbers."""
+        outlook = recall_outlook(outlook)
         value = outlook.costs.dtype.type
         num_slots, slots = len(outlook.costs), outlook.slots
         burden = outlook.burdens[heavy]

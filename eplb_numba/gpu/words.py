@@ -15,9 +15,9 @@ from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
 from ..rules import scratch, sums, words
-from ..rules.scratch import cut_stage, cut_tools
+from ..rules.scratch import cut_outlook, cut_stage, cut_tools
 from ..rules.sums import every_eighth
-from ..rules.terms import Bench, Layout
+from ..rules.terms import Bench, Layout, Sheet
 from ..rules.words import barrier, lane, lanes, strip
 from . import contests, greedy, lasting, swaps  # noqa: F401  # what else they mean
 from .block import ALL, WARP, WARPS
@@ -138,9 +138,8 @@ def _best_lane(gain, choice):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _anew(bench):  # type: ignore[no-untyped-def]
-    """Give the same bench, so that the compiler cannot know it: else it keeps every place and size in a register, always."""
-    values, integers, layout, of_groups = bench
+def _anew(values, integers, layout):  # type: ignore[no-untyped-def]
+    """Give the same scratch, so that the compiler cannot know it: else it keeps every place and size in a register, always."""
     zero = unknown_zero()
     layout = Layout(
         layout.num_logical + zero,
@@ -156,15 +155,31 @@ def _anew(bench):  # type: ignore[no-untyped-def]
         layout.gpu_slots + zero,
         layout.leaves + zero,
     )
-    return Bench(rest(values, zero), rest(integers, zero), layout, of_groups)
+    return rest(values, zero), rest(integers, zero), layout
+
+
+@jit
+def _bench_anew(bench):  # type: ignore[no-untyped-def]
+    values, integers, layout = _anew(bench.values, bench.integers, bench.layout)
+    return Bench(values, integers, layout, bench.of_groups)
+
+
+@jit
+def _sheet_anew(sheet):  # type: ignore[no-untyped-def]
+    values, integers, layout = _anew(sheet.values, sheet.integers, sheet.layout)
+    return Sheet(values, integers, layout, sheet.has_around)
 
 
 def _recall(tools):  # type: ignore[no-untyped-def]
-    return lambda tools: cut_tools(_anew(tools.bench))
+    return lambda tools: cut_tools(_bench_anew(tools.bench))
 
 
 def _recall_stage(stage):  # type: ignore[no-untyped-def]
-    return lambda stage: cut_stage(_anew(stage.bench))
+    return lambda stage: cut_stage(_bench_anew(stage.bench))
+
+
+def _recall_outlook(outlook):  # type: ignore[no-untyped-def]
+    return lambda outlook: cut_outlook(_sheet_anew(outlook.sheet))
 
 
 overload(words.lane, target="cuda")(_lane)
@@ -175,4 +190,5 @@ overload(words.root, target="cuda")(_root)
 overload(words.times, target="cuda")(_times)
 overload(sums.total_of, target="cuda")(_total_of)
 overload(scratch.recall, target="cuda")(_recall)
+overload(scratch.recall_outlook, target="cuda")(_recall_outlook)
 overload(scratch.recall_stage, target="cuda")(_recall_stage)

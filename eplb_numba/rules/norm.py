@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .scratch import recall_outlook
 from .sums import total_in_line
 from .terms import Outlook
 from .words import barrier, lane, lanes, root, rule, times
@@ -19,6 +20,7 @@ __all__ = ["add_up", "eighth", "eighth_root", "look_up", "norm_of"]
 @rule
 def norm_of(count: int, outlook: Outlook) -> Any:
     """Add up the norms of all steps."""
+    outlook = recall_outlook(outlook)
     num_gpus, norms = len(outlook.burdens), outlook.slopes  # not needed now
     for scenario in range(lane(), count, lanes()):
         total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
@@ -32,6 +34,7 @@ def norm_of(count: int, outlook: Outlook) -> Any:
 @rule
 def look_up(count: int, outlook: Outlook) -> None:
     """Look up the load in each slot, and add up those of the GPUs, in each scenario."""
+    outlook = recall_outlook(outlook)
     value = outlook.means.dtype.type
     num_slots, num_experts = len(outlook.costs), len(outlook.means)
     for slot in range(lane(), num_slots, lanes()):

@@ -12,10 +12,10 @@ from .node import copies_apart, load_node
 from .noise import stir, stream_of
 from .norm import look_up, norm_of
 from .place import Placement, deliver, restage
-from .scratch import cut_outlook, cut_stage, cut_tools, cut_window
+from .scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall_outlook
 from .spread import pack_over_scenarios, reckon, replicate_by_spread
 from .sums import largest_of
-from .terms import Bench, Job, Outlook, Stage, Tables, Tactics, Tools, Window
+from .terms import Bench, Job, Outlook, Sheet, Stage, Tables, Tactics, Tools, Window
 from .trade import trade
 from .window import read_window
 from .words import barrier, lane, lanes, rule
@@ -32,7 +32,7 @@ def outlast_layers(job: Job, first: int, step: int, tables: Tables, placement: P
     tools = cut_tools(Bench(tables.values, tables.integers, layout, False))
     stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
     window = cut_window(tables.window_values, layout)
-    outlook = cut_outlook(tables.outlook_values, tables.outlook_integers, layout, True)
+    outlook = cut_outlook(Sheet(tables.outlook_values, tables.outlook_integers, layout, True))
     for layer in range(first, len(job.weight), step):
         count = read_window(job.steps, layer, layout.num_gpus, window)
         if count > 1:
@@ -85,6 +85,7 @@ def outlast_node(
 @rule
 def _stage_again(index: int, tools: Tools, stage: Stage, outlook: Outlook) -> None:
     """Write the placement onto the stage, with the loads of the whole window."""
+    outlook = recall_outlook(outlook)
     value = stage.loads.dtype.type
     num_slots, num_experts, num_gpus = len(outlook.costs), len(outlook.means), len(outlook.burdens)
     slots = outlook.slots

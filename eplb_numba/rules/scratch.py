@@ -27,6 +27,7 @@ from .terms import (
     Outlook,
     Packing,
     Pairs,
+    Sheet,
     Stage,
     Tools,
     Window,
@@ -41,6 +42,7 @@ __all__ = [
     "cut_window",
     "outlook_size",
     "recall",
+    "recall_outlook",
     "recall_stage",
     "stage_size",
     "window_size",
@@ -70,7 +72,7 @@ def stage_size(layout: Layout) -> tuple[int, int]:
 def outlook_size(layout: Layout, has_around: bool) -> tuple[int, int]:
     """Give the number of values and of integers of an outlook."""
     table = np.broadcast_to(np.int32(0), ENDLESS)
-    _, values_left, integers_left = _cut_outlook(table, table, layout, has_around)
+    _, values_left, integers_left = _cut_outlook(Sheet(table, table, layout, has_around))
     return ENDLESS - len(values_left), ENDLESS - len(integers_left)
 
 
@@ -90,9 +92,9 @@ def cut_window(values: Any, layout: Layout) -> Window:
 
 
 @rule
-def cut_outlook(values: Any, integers: Any, layout: Layout, has_around: bool) -> Outlook:
+def cut_outlook(sheet: Sheet) -> Outlook:
     """Cut an outlook."""
-    outlook, _, _ = _cut_outlook(values, integers, layout, has_around)
+    outlook, _, _ = _cut_outlook(sheet)
     return outlook
 
 
@@ -120,6 +122,11 @@ def recall_stage(stage: Stage) -> Stage:
     return stage
 
 
+def recall_outlook(outlook: Outlook) -> Outlook:
+    """Give the same outlook; on a GPU, cut anew."""
+    return outlook
+
+
 @overload(recall, target="cpu")
 def _recall_on_cpu(tools):  # type: ignore[no-untyped-def]  # numba compares the two signatures
     return lambda tools: tools
@@ -128,6 +135,11 @@ def _recall_on_cpu(tools):  # type: ignore[no-untyped-def]  # numba compares the
 @overload(recall_stage, target="cpu")
 def _recall_stage_on_cpu(stage):  # type: ignore[no-untyped-def]
     return lambda stage: stage
+
+
+@overload(recall_outlook, target="cpu")
+def _recall_outlook_on_cpu(outlook):  # type: ignore[no-untyped-def]
+    return lambda outlook: outlook
 
 
 @rule
@@ -193,8 +205,9 @@ def _cut_stage(bench: Bench) -> tuple[Stage, Any, Any]:
 
 
 @rule
-def _cut_outlook(values: Any, integers: Any, layout: Layout, has_around: bool) -> tuple[Outlook, Any, Any]:
+def _cut_outlook(sheet: Sheet) -> tuple[Outlook, Any, Any]:
     """Cut all arrays of an outlook; give it and what is left."""
+    values, integers, layout, has_around = sheet
     experts, slots, gpus = layout.node_experts, layout.node_slots, layout.node_gpus
     loads, values = take(values, MOST_SCENARIOS * experts)
     slot_loads, values = take(values, MOST_SCENARIOS * slots)
@@ -230,5 +243,6 @@ def _cut_outlook(values: Any, integers: Any, layout: Layout, has_around: bool) -
         ranks,
         fill,
         layout.gpu_slots,
+        sheet,
     )
     return outlook, values, integers

@@ -13,6 +13,7 @@ import numpy as np
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .noise import STEPS, perturb
 from .norm import eighth
+from .scratch import recall_outlook
 from .sort import sort_descending
 from .sums import total_in_line
 from .terms import STEP_STRIDE, Outlook, Stage, Tactics, Tools, Window
@@ -28,6 +29,7 @@ BEFORE_ALL = 2.0**20  # what puts those before all others
 @rule
 def reckon(first_expert: int, count: int, stage: Stage, window: Window, outlook: Outlook) -> None:
     """Fetch each expert's loads over the scenarios; work out its mean, its score and its worst load."""
+    outlook = recall_outlook(outlook)
     value = outlook.means.dtype.type
     num_experts = len(outlook.means)
     for scenario in range(lane(), count, lanes()):
@@ -54,6 +56,7 @@ def reckon(first_expert: int, count: int, stage: Stage, window: Window, outlook:
 @rule
 def replicate_by_spread(copies: int, tactics: Tactics, bracket: Bracket, outlook: Outlook) -> None:
     """Give each expert one slot and every further slot to the one with the largest score per replica."""
+    outlook = recall_outlook(outlook)
     num_experts, num_slots = len(outlook.means), len(outlook.costs)
     most = min(num_slots, len(outlook.burdens) * copies)
     if tactics.max_replicas > 0:

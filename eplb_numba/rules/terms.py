@@ -195,12 +195,21 @@ class Window(NamedTuple):
     totals: Any  # (MOST_STEPS) of the steps that are being read
 
 
+class Sheet(NamedTuple):
+    """The scratch of an outlook, before it is cut into arrays."""
+
+    values: Any
+    integers: Any
+    layout: Layout
+    has_around: bool  # on a GPU, where nobody needs it, it has none
+
+
 class Outlook(NamedTuple):
     """What the lasting placement of a node is worked out on; loads stand scenario by scenario."""
 
     loads: Any  # (scenarios, experts)
     slot_loads: Any  # (scenarios, slots) of the replica in each slot
-    around: Any  # (scenarios, slots) of its GPU; on a GPU, where nobody needs them, none
+    around: Any  # (scenarios, slots) of its GPU
     gpu_loads: Any  # (scenarios, gpus)
     powers: Any  # (scenarios, gpus) their eighth powers
     sizes: Any  # (scenarios) how many steps each stands for
@@ -215,6 +224,7 @@ class Outlook(NamedTuple):
     ranks: Any  # (slots)
     fill: Any  # (gpus) how many slots are taken; then, whether the GPU has no swap left
     slots: int  # of a GPU
+    sheet: Sheet
 
 
 def layout_of(topology: Topology) -> Layout:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .norm import add_up, eighth, eighth_root
+from .scratch import recall_outlook
 from .sums import total_in_line
 from .terms import Outlook
 from .words import barrier, best_lane, lane, lanes, rule, times, word
@@ -45,6 +46,7 @@ def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
 @rule
 def _weigh(count: int, outlook: Outlook) -> None:
     """Work out the slope of each scenario's norm and the burden of each GPU."""
+    outlook = recall_outlook(outlook)
     value = outlook.means.dtype.type
     num_gpus = len(outlook.burdens)
     for scenario in range(lane(), count, lanes()):
@@ -63,6 +65,7 @@ def _weigh(count: int, outlook: Outlook) -> None:
 @rule
 def _most_burdened(outlook: Outlook) -> int:
     """Give the GPU with the largest burden that may have a swap left, or -1."""
+    outlook = recall_outlook(outlook)
     most, heavy = outlook.burdens.dtype.type(-1), -1
     for gpu in range(lane(), len(outlook.burdens), lanes()):
         if outlook.fill[gpu] == 0 and outlook.burdens[gpu] > most:
@@ -133,6 +136,7 @@ def may_trade(leaving: int, coming: int, slots: int, copies: int, outlook: Outlo
 @rule
 def _carry_out(leaving: int, coming: int, count: int, outlook: Outlook) -> None:
     """Carry out a swap; any GPU may have another one after it."""
+    outlook = recall_outlook(outlook)
     num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
     experts, ranks, loads = outlook.experts, outlook.ranks, outlook.slot_loads
     if lane() == 0:

@@ -91,7 +91,7 @@ class Kernel:
         epochs = np.zeros(1, np.int64)
         self.cycles = []
         for block in range(blocks):
-            shared[:] = (0xCB, 0x01)[block % 2]  # nobody knows what is there
+            shared[:] = 0x01 if block % 2 else 0xCB  # rubbish: large numbers here, negative ones there
             registers = np.tile(start, (lanes, 1))
             for lane in range(lanes):
                 registers[lane, : len(SPECIAL)] = lane, lanes, block, blocks, lane % 32, shared_bytes

@@ -42,14 +42,10 @@ def _search_partners(items, packing, ranking, place, partners, first, copies, le
                 if times(gap, value(0.5)) <= gain:
                     break
                 load = packing.loads[heavy * slots + leaving]
-                for coming in range(slots):
-                    delta = load - packing.loads[light * slots + coming]
-                    better = min(delta, gap - delta)
-                    if better > gain and (
-                        copies == 0 or may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies)
-                    ):
-                        gain = better
-                        choice = (step * slots + leaving) * slots + coming
+                better, coming = _best_coming(items, packing, heavy, light, slots, leaving, load, gap, copies, gain)
+                if coming >= 0:
+                    gain = better
+                    choice = (step * slots + leaving) * slots + coming
                 step += whole_steps
                 leaving += lanes() - whole_steps * slots
                 if leaving >= slots:
@@ -67,6 +63,42 @@ def _search_partners(items, packing, ranking, place, partners, first, copies, le
         return least, np.int64(-1)
 
     return search_partners
+
+
+@jit
+def _best_coming(items, packing, heavy, light, slots, leaving, load, gap, copies, gain):  # type: ignore[no-untyped-def]
+    """Find the slot of the light pack that is best to swap for one of the heavy pack's, as `best_swap` does; or (gain, -1).
+
+    The light pack's loads fall from slot to slot, so what a swap gains rises to a middle and falls from there.
+    """
+    loads, first = packing.loads, light * slots
+    chosen = np.int64(-1)
+    middle, end = np.int64(0), np.int64(slots)  # the first slot past the middle is in [middle, end]
+    while middle < end:
+        between = (middle + end) >> 1
+        delta = load - loads[first + between]
+        if delta > gap - delta:
+            end = between
+        else:
+            middle = between + 1
+    coming = middle - 1
+    while coming >= 0:
+        delta = load - loads[first + coming]
+        if delta < gain or (delta == gain and chosen < 0):
+            break
+        if copies == 0 or may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
+            gain, chosen = delta, coming
+        coming -= 1
+    coming = middle
+    while coming < slots:
+        rest = gap - (load - loads[first + coming])
+        if rest <= gain:
+            break
+        if copies == 0 or may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
+            gain, chosen = rest, coming
+            break
+        coming += 1
+    return gain, chosen
 
 
 def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-untyped-def]

@@ -127,7 +127,9 @@ def _place_start(weight, most, layout, tactics, work, starts, together):  # type
             continue  # it cannot be kept
         _take_in(weight, layer, most, loads)
         stage, restart = _stage(work, layer, part // nodes, layout), part // nodes + first_try(layout, tactics)
-        largest, spread, near = place_start(start, loads, layer, restart, part % nodes, together, tactics, tools, stage)
+        largest, spread, near = place_start(
+            start, loads, layer, restart, part % nodes, together == TOGETHER, tactics, tools, stage
+        )
         keep(
             recall(tools).desk.trial,
             Kept(strip(starts.items[layer, part, start]), strip(starts.pack_loads[layer, part, start])),
@@ -153,7 +155,7 @@ def _settle(weight, most, layout, tactics, work, starts, together):  # type: ign
         best = best_start(first_near, tactics, strip(starts.largest[layer, part]), strip(starts.spreads[layer, part]))
         kept = Kept(strip(starts.items[layer, part, best]), strip(starts.pack_loads[layer, part, best]))
         stage = _stage(work, layer, part // nodes, layout)
-        dear = settle_node(loads, part % nodes, together, kept, tactics, tools, stage)
+        dear = settle_node(loads, part % nodes, together == TOGETHER, kept, tactics, tools, stage)
         if together == APART:
             work.first_near[layer, part, TOGETHER] = tactics.starts if dear else NOBODY_ASKS
 

@@ -5,49 +5,54 @@ from __future__ import annotations
 from typing import Any
 
 from .noise import stream_of
-from .pack import pack, pack_plainly
+from .pack import pack
 from .replicate import node_bound, replicate
 from .scratch import recall, recall_stage
 from .sums import largest_of
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
 from .words import barrier, lane, lanes, rule, times
 
-__all__ = ["copies_apart", "is_dear", "limits", "load_node", "place_node", "replicate_node", "stage_node"]
+__all__ = ["copies_apart", "is_dear", "limits", "load_node", "may_be_dear", "place_node", "replicate_node", "stage_node"]
 
 
 @rule
 def place_node(loads: Any, layer: int, restart: int, index: int, tactics: Tactics, tools: Tools, stage: Stage) -> None:
     """Replicate a node's experts, pack the replicas onto its GPUs and stage the result; loads are the layer's (num_logical).
 
-    Where keeping replicas apart is dear they may lie together, if the tactics allow it.
+    Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
+    together if the tactics allow it: the second attempt finds that out, the third packs them so.
     """
+    stream = stream_of(tactics.seed, layer, restart, index + 1)
     layout = tools.bench.layout
     load_node(loads, index, tools, stage)
-    bound = tools.bench.values.dtype.type(0)
-    for together in range(2):
-        copies, most = limits(layout, tactics, together)
+    largest = bound = tools.bench.values.dtype.type(0)
+    for attempt in range(3):
+        copies, most = limits(layout, tactics, attempt > 0)
         bound_here = replicate_node(tools, most)
-        if together == 0:
+        if attempt == 0:
             bound = bound_here
-        stream = stream_of(tactics.seed, layer, restart, index + 1)
-        largest = pack(tools, tactics, False, copies, bound, stream, restart > 0)
-        stage_node(index, bound, tools, stage)
-        if together == 1 or not is_dear(largest, bound, tactics, tools):
-            break
+        plainly = attempt == 1
+        reached = pack(tools, tactics, plainly, copies, bound, stream, restart > 0 and not plainly)
+        if plainly:
+            if not is_dear(largest, reached, tactics):
+                break
+        else:
+            largest = reached
+            stage_node(index, bound, tools, stage)
+            if not may_be_dear(largest, bound, layout, tactics):
+                break
 
 
 @rule
-def is_dear(largest: Any, bound: Any, tactics: Tactics, tools: Tools) -> bool:
-    """Tell whether keeping replicas apart, which led to this largest load, is too dear for the tactics.
+def may_be_dear(largest: Any, bound: Any, layout: Layout, tactics: Tactics) -> bool:
+    """Tell whether it must be found out what keeping replicas apart costs, which has led to this largest load."""
+    return tactics.apart == WHERE_CHEAP and layout.num_replicas > layout.num_gpus and largest > times(bound, tactics.limit)
 
-    It is if it costs more than the tolerance against a plain start that packs them freely.
-    """
-    layout = tools.bench.layout
-    if tactics.apart != WHERE_CHEAP or layout.num_replicas == layout.num_gpus or largest <= times(bound, tactics.limit):
-        return False
-    _, most = limits(layout, tactics, 1)
-    replicate_node(tools, most)
-    return largest > times(pack_plainly(tools, tactics), tactics.limit)
+
+@rule
+def is_dear(largest: Any, freely: Any, tactics: Tactics) -> bool:
+    """Tell whether keeping replicas apart costs more than the tolerance against what a plain start reaches freely."""
+    return largest > times(freely, tactics.limit)
 
 
 @rule
@@ -74,14 +79,14 @@ def copies_apart(num_slots: int, num_experts: int, num_gpus: int) -> int:
 
 
 @rule
-def limits(layout: Layout, tactics: Tactics, together: int) -> tuple[int, int]:
+def limits(layout: Layout, tactics: Tactics, together: bool) -> tuple[int, int]:
     """Give the replicas that an expert may have on one GPU (0: any number), and in all.
 
-    Together is 1 where replicas of one expert need not be kept apart, though the tactics would have it.
+    Together means that replicas of one expert need not be kept apart, though the tactics would have it.
     """
     num_experts, num_slots, num_gpus = layout.node_experts, layout.node_slots, layout.node_gpus
     most = min(num_slots, tactics.max_replicas) if tactics.max_replicas > 0 else num_slots
-    if tactics.apart == FREELY or together == 1:
+    if tactics.apart == FREELY or together:
         return 0, most
     copies = copies_apart(num_slots, num_experts, num_gpus)
     return copies, min(most, num_gpus * copies)

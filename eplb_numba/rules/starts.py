@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .node import is_dear, limits, load_node, replicate_node, stage_node
+from .node import is_dear, limits, load_node, may_be_dear, replicate_node, stage_node
 from .noise import stream_of
-from .pack import keep, pack_from
+from .pack import keep, pack_from, pack_plainly
 from .scratch import recall, recall_stage
 from .sums import largest_of
 from .terms import Kept, Stage, Tactics, Tools
@@ -21,11 +21,11 @@ __all__ = ["place_start", "settle_node"]
 
 @rule
 def place_start(
-    start: int, loads: Any, layer: int, restart: int, index: int, together: int, tactics: Tactics, tools: Tools, stage: Stage
+    start: int, loads: Any, layer: int, restart: int, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage
 ) -> tuple[Any, Any, bool]:
     """Pack a node's replicas from one start, and leave the packing on the desk; `pack_from` says what is given.
 
-    Together is 1 where replicas of one expert need not be kept apart; then the stage knows the node's bound already.
+    Together means that replicas of one expert need not be kept apart; then the stage knows the node's bound already.
     """
     bound = _prepare(loads, index, together, tactics, tools, stage)
     copies, _ = limits(tools.bench.layout, tactics, together)
@@ -33,18 +33,23 @@ def place_start(
 
 
 @rule
-def settle_node(loads: Any, index: int, together: int, best: Kept, tactics: Tactics, tools: Tools, stage: Stage) -> bool:
+def settle_node(loads: Any, index: int, together: bool, best: Kept, tactics: Tactics, tools: Tools, stage: Stage) -> bool:
     """Stage the packing of the best start; tell whether replicas of one expert need not be kept apart."""
     bound = _prepare(loads, index, together, tactics, tools, stage)
     kept = recall(tools).kept
     keep(best, kept)
     largest = largest_of(kept.pack_loads)
     stage_node(index, bound, tools, stage)
-    return together == 0 and is_dear(largest, bound, tactics, tools)
+    layout = tools.bench.layout
+    if together or not may_be_dear(largest, bound, layout, tactics):
+        return False
+    _, most = limits(layout, tactics, True)
+    replicate_node(tools, most)
+    return is_dear(largest, pack_plainly(tools, tactics), tactics)
 
 
 @rule
-def _prepare(loads: Any, index: int, together: int, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
+def _prepare(loads: Any, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
     """Replicate a node's experts; give the load that its heaviest GPU cannot go below with replicas kept apart."""
     load_node(loads, index, tools, stage)
     _, most = limits(tools.bench.layout, tactics, together)

@@ -237,13 +237,43 @@ def test_single_stages_give_the_same_bits(data):
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
 @each_policy
 def test_whole_nodes_give_the_same_bits(name):
-    """At the size of DeepSeek-V3's layers, where lanes have several experts each and sort by digits, nothing changes."""
+    """At the size of DeepSeek-V3's layers, where lanes have several experts each and merge sorted runs, nothing changes."""
     policy = replace(POLICIES[name], restarts=min(POLICIES[name].restarts, 3))
     weight = np.random.default_rng(6).lognormal(0, 1, (2, 256)).astype(np.float32)
     weight[1, ::3] = weight[1, 0]  # ties
     for groups in (8, 1):
         theirs = plan_experts(on_gpu(weight), 288, groups, 4, 32, policy=policy)
         assert_same(theirs, plan_experts(weight, 288, groups, 4, 32, policy=policy))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+@each_policy
+def test_more_packs_than_lanes_give_the_same_bits(name):
+    """Where a warp has fewer lanes than there are packs, nothing changes; nor where replicas have to be kept apart."""
+    policy = replace(POLICIES[name], restarts=min(POLICIES[name].restarts, 2), apart="always")
+    weight = np.random.default_rng(7).lognormal(0, 1.5, (2, 48)).astype(np.float32)
+    weight[1, ::3] = weight[1, 0]  # ties
+    theirs = plan_experts(on_gpu(weight), 120, 1, 1, 40, policy=policy)
+    assert_same(theirs, plan_experts(weight, 120, 1, 1, 40, policy=policy))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lasting_plans_of_whole_nodes_give_the_same_bits(dtype):
+    """Windows at the size of DeepSeek-V3's layers are the same, where an outlook fits into shared memory and where not."""
+    steps = np.random.default_rng(8).lognormal(0, 1, (6, 1, 256)).astype(dtype)
+    for groups in (8, 1):
+        assert_same(plan_experts(on_gpu(steps), 288, groups, 4, 32), plan_experts(steps, 288, groups, 4, 32))
+
+
+@pytest.mark.parametrize("name", ["balanced", "opt_packing_and_repl"])
+def test_starts_that_follow_one_another(name, monkeypatch):
+    """Where notes of all starts would take too much memory they are not made beside each other, and nothing changes."""
+    monkeypatch.setattr(backend.memory, "MOST_START_BYTES", 0)
+    weight = np.random.default_rng(9).lognormal(0, 1, (1, 16)).astype(np.float32)
+    for groups in (1, 4):
+        theirs = plan_experts(on_gpu(weight), 24, groups, 2, 4, policy=name)
+        assert_same(theirs, plan_experts(weight, 24, groups, 2, 4, policy=name))
 
 
 @settings(max_examples=EXAMPLES)
@@ -256,7 +286,7 @@ def test_whole_nodes_give_the_same_bits(name):
 def test_a_planner_plans_as_on_the_cpu(data, name, dtype, kind):
     """A planner on the GPU gives the CPU planner's plans, always in the same memory."""
     topology = data.draw(topologies())
-    policy = replace(QUICK_POLICIES[name], restarts=2, starts=1)
+    policy = replace(QUICK_POLICIES[name], restarts=2, starts=2)
     there = Planner(2, *topology, policy=policy, dtype=dtype, gpu=0)
     here = Planner(2, *topology, policy=policy, dtype=dtype)
     plans = []

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import cuda
 
-from eplb_numba import POLICIES, Planner, balanced_packing, metrics, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import POLICIES, Planner, Policy, balanced_packing, metrics, plan_experts, rebalance_experts, replicate_experts
 from eplb_numba import backend as choosing
 from eplb_numba import gpu as backend
 from eplb_numba.gpu.block import OFFER_BYTES
@@ -264,6 +264,17 @@ def test_lasting_plans_of_whole_nodes_give_the_same_bits(dtype):
     steps = np.random.default_rng(8).lognormal(0, 1, (6, 1, 256)).astype(dtype)
     for groups in (8, 1):
         assert_same(plan_experts(on_gpu(steps), 288, groups, 4, 32), plan_experts(steps, 288, groups, 4, 32))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+def test_ties_between_pairs_that_lanes_meet_late():
+    """Of swaps of two for two that gain as much, the first is found where a lane has several pairs of the light pack."""
+    loads = [53, 9, 57, 35, 54, 52, 4, 51, 56, 18, 35, 36, 40, 29, 30, 39, 176, 18, 24, 51, 10, 56, 15, 13]
+    weight = np.tile(np.float32(loads), (5, 1))
+    policy = Policy(
+        pair_swaps=20, tolerance=0.0, least_gain=0.0, pairs="together", pair_partners="lightest", restarts=2, noise=(0.0, 2.0)
+    )
+    assert_same(plan_experts(on_gpu(weight), 24, 1, 1, 2, policy=policy), plan_experts(weight, 24, 1, 1, 2, policy=policy))
 
 
 @pytest.mark.parametrize("name", ["balanced", "opt_packing_and_repl"])

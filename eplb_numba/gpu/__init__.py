@@ -75,7 +75,7 @@ class Workshop:
 def pack(guest: Guest, layout: Layout, tactics: Tactics) -> Packs:
     """Pack the items of all rows of a weight."""
     with site_of(guest, planned_dtype(guest), tactics) as site:
-        work, _ = allocate(site.empty, guest.shape[0], layout, tactics, planned_dtype(guest), False)
+        work, _ = allocate(site.empty, guest.shape[0], layout, tactics._replace(starts=1), planned_dtype(guest), False)
         packs = Packs(*(site.empty(guest.shape, np.int64) for _ in range(2)))
         weight = _take_in(site, work, False)
         seen = Packs(*map(see, packs))
@@ -87,7 +87,7 @@ def replicate(guest: Guest, layout: Layout, tactics: Tactics) -> Replicas:
     """Replicate the experts of all rows of a weight."""
     slots = (guest.shape[0], layout.num_replicas)
     with site_of(guest, planned_dtype(guest), tactics) as site:
-        work, _ = allocate(site.empty, guest.shape[0], layout, tactics, planned_dtype(guest), False)
+        work, _ = allocate(site.empty, guest.shape[0], layout, tactics._replace(starts=1), planned_dtype(guest), False)
         replicas = Replicas(*(site.empty(shape, np.int64) for shape in (slots, slots, guest.shape)))
         weight = _take_in(site, work, False)
         seen = Replicas(*map(see, replicas))
@@ -132,7 +132,7 @@ def _launch_lasting(
 ) -> None:
     """Launch what makes a delivered plan last."""
     stream, num_layers = site.stream, len(work.sound)
-    window_bytes = work.window_values.shape[1] * work.window_values.itemsize if work.window_from > 0 else 0
+    window_bytes = work.window_values.shape[1] * work.window_values.dtype.itemsize if work.window_from > 0 else 0
     _launch(
         KERNELS.read_window,
         stream,
@@ -146,8 +146,10 @@ def _launch_lasting(
     )
     nodes, outlook_bytes = min(num_layers * layout.num_nodes, len(work.outlook_values)), 0
     if work.outlook_from > 0:
+        scratch_bytes = work.values.nbytes + work.integers.nbytes if len(work.values) == 1 else 0
         nodes = num_layers * layout.num_nodes
-        outlook_bytes = 8 + work.outlook_values.nbytes + work.outlook_integers.nbytes  # it starts at a multiple of 8
+        outlook_bytes = work.outlook_from - OFFER_BYTES - scratch_bytes  # the gap before it
+        outlook_bytes += work.outlook_values.nbytes + work.outlook_integers.nbytes
     _launch(KERNELS.outlast, stream, nodes, layout, tactics, work, scratch=work, lanes=LASTING_LANES, more_bytes=outlook_bytes)
     _launch(KERNELS.deliver_again, stream, num_layers, layout, work, placement, log2phy, lists, lanes=COPYING_LANES)
 

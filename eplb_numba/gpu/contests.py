@@ -42,7 +42,7 @@ def _champion(lead):  # type: ignore[no-untyped-def]
 def _replay(bracket, size, player, value, lead):  # type: ignore[no-untyped-def]
     def replay(bracket, size, player, value, lead):  # type: ignore[no-untyped-def]
         """Let the lane that the player belongs to know its new lead; where it has several players, all lanes help."""
-        owner = player & (lanes() - 1)  # a block has 32, 64 or 128 lanes
+        owner = player & (lanes() - 1)  # the number of lanes is a power of two
         if size <= lanes():
             return (value, np.int64(player)) if lane() == owner else lead
         values = bracket.values

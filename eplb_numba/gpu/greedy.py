@@ -31,7 +31,7 @@ def _pack_greedily(items, order, copies, packing, fill, sitting_out, bracket):  
 
 @jit
 def _pack_by_lanes(items, order, copies, packing, fill):  # type: ignore[no-untyped-def]
-    """Do what `pack_by_bracket` does.  Where there are several warps, each of them does all of it."""
+    """Do what `pack_by_bracket` does; the block is a single warp."""
     own = lane() & (WARP - 1)
     num_packs, slots, last = len(packing.pack_loads), packing.slots, len(order) - 1
     load, filled, sits_out = items.loads.dtype.type(0), np.int64(0), False

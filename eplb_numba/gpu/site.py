@@ -40,7 +40,9 @@ def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Si
     kind = guest.dtype
     if guest.gpu is None:
         check_capability(getattr(cuda.get_current_device(), "id", 0))  # the simulator's has none
-        weight, steps = _carry_over(planned_loads(guest)[None]), _carry_over(planned_steps(guest, tactics.is_lasting))
+        loads = planned_loads(guest)
+        # Not [None]: a stride of 0 is taken for a gap.
+        weight, steps = _carry_over(loads.reshape(1, *loads.shape)), _carry_over(planned_steps(guest, tactics.is_lasting))
         zero, top = value.type(0), value.type(np.inf)
         yield Site(weight, steps, zero, top, most_of(value), 0, empty, lambda array: guest.hand_back(_carry_back(array)))
         return

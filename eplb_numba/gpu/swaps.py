@@ -171,8 +171,9 @@ def _most_by_pairs(leaving, coming, pairs, gap, least):  # type: ignore[no-untyp
 
 @jit
 def _better_of(delta, gap, rival, gain, swap):  # type: ignore[no-untyped-def]
+    """Keep the swap that gains more, or the first of those that gain as much: lanes do not meet them in their order."""
     better = min(delta, gap - delta)
-    if better > gain:
+    if better > gain or (better == gain and rival < swap):
         return better, np.int64(rival)
     return gain, swap
 

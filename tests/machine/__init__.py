@@ -65,6 +65,7 @@ class Kernel:
         return lambda *arguments: self._run(blocks, lanes, shared_bytes, arguments)
 
     def _run(self, blocks, lanes, shared_bytes, arguments):
+        assert shared_bytes <= 48 * 1024, "more shared memory than a block gets that has not asked for it"
         arguments = tuple(map(_as_numpy, arguments))
         types = tuple(typeof(argument, Purpose.argument) for argument in arguments)
         if types not in self._programs:

@@ -29,7 +29,7 @@ FIELDS = ("phy2log", "log2phy", "logcnt", "gpu_loads", "bound", "balancedness")
 # The simulator takes a second, and the machine a tenth of one, for what a GPU does in a millisecond.
 EXAMPLES = 2 if SIMULATED else 40 if ON_MACHINE else 500
 LANES = [2, 3] if SIMULATED else [32]
-LASTING_LANES = [3] if SIMULATED else [32, 128, 512]
+LASTING_LANES = [3] if SIMULATED else [32, 128, 256]
 # On the machine each kind of weight is compiled, which takes longest.
 KINDS = ["float32", "float64", "int64", "float16", "int8", "int32", "uint8", "uint64"][: 3 if ON_MACHINE else 8]
 

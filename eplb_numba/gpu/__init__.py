@@ -18,9 +18,9 @@ from ..arrays import Guest
 from ..loads import planned_dtype
 from ..rules.place import Placement, placement_arrays
 from ..rules.rows import Packs, Replicas
-from ..rules.terms import WHERE_CHEAP, Layout, Tactics
+from ..rules.terms import PACKED, WHERE_CHEAP, Layout, Tactics
 from .block import COPYING_LANES, LANES, LASTING_LANES, OFFER_BYTES
-from .kernels import APART, KERNELS, TOGETHER
+from .kernels import KEPT_APART, KERNELS, PUT_TOGETHER
 from .memory import FEWEST_BLOCKS, Starts, Work, allocate
 from .site import Site, check_capability, empty, see, site_of
 
@@ -75,9 +75,9 @@ class Workshop:
 def pack(guest: Guest, layout: Layout, tactics: Tactics) -> Packs:
     """Pack the items of all rows of a weight."""
     with site_of(guest, planned_dtype(guest), tactics) as site:
-        work, _ = allocate(site.empty, guest.shape[0], layout, tactics._replace(starts=1), planned_dtype(guest), False)
+        work, _ = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
         packs = Packs(*(site.empty(guest.shape, np.int64) for _ in range(2)))
-        weight = _take_in(site, work, False)
+        weight = _planned_weight(site, work, False)
         seen = Packs(*map(see, packs))
         _launch(KERNELS.pack, site.stream, guest.shape[0], weight, site.most, layout, tactics, work, seen, scratch=work)
         return Packs(*map(site.hand_back, packs))
@@ -87,12 +87,17 @@ def replicate(guest: Guest, layout: Layout, tactics: Tactics) -> Replicas:
     """Replicate the experts of all rows of a weight."""
     slots = (guest.shape[0], layout.num_replicas)
     with site_of(guest, planned_dtype(guest), tactics) as site:
-        work, _ = allocate(site.empty, guest.shape[0], layout, tactics._replace(starts=1), planned_dtype(guest), False)
+        work, _ = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
         replicas = Replicas(*(site.empty(shape, np.int64) for shape in (slots, slots, guest.shape)))
-        weight = _take_in(site, work, False)
+        weight = _planned_weight(site, work, False)
         seen = Replicas(*map(see, replicas))
         _launch(KERNELS.replicate, site.stream, guest.shape[0], weight, site.most, layout, work, seen, scratch=work)
         return Replicas(*map(site.hand_back, replicas))
+
+
+def _plainest(tactics: Tactics) -> Tactics:
+    """Give tactics of one try from one start: rows that are only packed or replicated need memory for no more."""
+    return tactics._replace(restarts=1, starts=1, groups=PACKED)
 
 
 def _results(site: Site, num_layers: int, layout: Layout, dtype: np.dtype[Any], width: int | None) -> Results:
@@ -110,7 +115,7 @@ def _plan(
     num_layers, num_tries = work.stage_values.shape[:2]
     lasts = bool(tactics.is_lasting) and len(site.steps) > 1
     placement, log2phy, stream = results.seen_placement, results.seen_log2phy, site.stream
-    weight = _take_in(site, work, lasts)
+    weight = _planned_weight(site, work, lasts)
     given = weight, site.most, layout, tactics, work
     if layout.num_groups > layout.num_nodes or starts is not None:
         _launch(KERNELS.assign, stream, num_layers * num_tries, *given, scratch=work)
@@ -118,7 +123,7 @@ def _plan(
     if starts is None:
         _launch(KERNELS.place, stream, parts, *given, scratch=work)
     else:
-        for together in (APART, TOGETHER) if tactics.apart == WHERE_CHEAP else (APART,):
+        for together in (KEPT_APART, PUT_TOGETHER) if tactics.apart == WHERE_CHEAP else (KEPT_APART,):
             _launch(KERNELS.place_start, stream, parts * tactics.starts, *given, starts, together, scratch=work)
             _launch(KERNELS.settle, stream, parts, *given, starts, together, scratch=work)
     listed = placement, log2phy, lists and not lasts
@@ -154,7 +159,7 @@ def _launch_lasting(
     _launch(KERNELS.deliver_again, stream, num_layers, layout, work, placement, log2phy, lists, lanes=COPYING_LANES)
 
 
-def _take_in(site: Site, work: Work, lasts: bool) -> Any:
+def _planned_weight(site: Site, work: Work, lasts: bool) -> Any:
     """Give a weight (1, layers, experts) in the planned type: the caller's own memory where it is that already.
 
     A plan that is to last looks at the loads again, where the first launches leave them.

@@ -10,13 +10,11 @@ from numba.cuda.extending import register_jitable as jit
 
 from ..rules import greedy
 from ..rules.greedy import make_way, pack_by_bracket
-from ..rules.words import barrier, lane
+from ..rules.words import barrier, best_lane, lane
 from .block import ALL, WARP
-from .instructions import added, bits_of, float_of, largest, lowest
+from .instructions import NONE, added, bits_of, float_of, lowest
 
 __all__: list[str] = []
-
-NONE = np.int32(2**31 - 1)  # no lane
 
 
 def _pack_greedily(items, order, copies, packing, fill, sitting_out, bracket):  # type: ignore[no-untyped-def]
@@ -111,13 +109,8 @@ def _lightest_lane_on_gpu(load, lane):  # type: ignore[no-untyped-def]
         return lightest_lane
 
     def lightest_lane_wide(load, lane):  # type: ignore[no-untyped-def]
-        bits = bits_of(load)
-        upper = lowest(np.int32(bits >> np.uint64(32)))
-        is_least = np.int32(bits >> np.uint64(32)) == upper
-        lower = ~largest(~np.uint32(bits) if is_least else np.uint32(0))
-        is_least &= np.uint32(bits) == np.uint32(lower)
-        least = (np.uint64(np.uint32(upper)) << np.uint64(32)) | np.uint64(np.uint32(lower))
-        return float_of(least), np.int64(lowest(np.int32(lane) if is_least else NONE))
+        least, lightest = best_lane(-load, lane)
+        return -least, lightest
 
     return lightest_lane_wide
 

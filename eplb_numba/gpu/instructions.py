@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.cuda import types
 from numba.cuda.extending import intrinsic
 
 __all__ = [
+    "NONE",
     "added",
     "bits_of",
     "float_of",
@@ -49,6 +51,9 @@ def meet(context):  # type: ignore[no-untyped-def]
         "@several bar.sync 0; @!several bar.warp.sync 0xffffffff; }"
     )
     return types.none(), _assembly(code, ir.VoidType(), [], orders_memory=True)
+
+
+NONE = np.int32(2**31 - 1)  # the lowest of nothing
 
 
 def _reduction(instruction: str, of: str) -> Any:

@@ -25,9 +25,12 @@ from .memory import Work
 if not config.ENABLE_CUDASIM:
     from . import words  # noqa: F401  # what the rules mean here
 
-__all__ = ["APART", "KERNELS", "NOBODY_ASKS", "TOGETHER"]
+__all__ = ["KEPT_APART", "KERNELS", "NOBODY_ASKS", "PUT_TOGETHER"]
 
-APART, TOGETHER = 0, 1  # how replicas of one expert are packed where the starts of a packing are made beside each other
+KEPT_APART, PUT_TOGETHER = (
+    0,
+    1,
+)  # how replicas of one expert are packed where the starts of a packing are made beside each other
 NOBODY_ASKS = -1  # for the starts that pack them together
 
 
@@ -70,8 +73,8 @@ def _outlook(work: Work, layout: Layout) -> Outlook:
 
 
 @rule
-def _take_in(weight: Any, layer: int, most: Any, loads: Any) -> bool:
-    """Take in a layer of a weight (1, layers, experts) that is in the planned type already."""
+def _fetch(weight: Any, layer: int, most: Any, loads: Any) -> bool:
+    """Fetch a layer of a weight (1, layers, experts) that is in the planned type; tell whether it holds loads."""
     value = loads.dtype.type
     return take_in(weight, layer, value(0), value(np.inf), most, loads)
 
@@ -90,11 +93,11 @@ def _assign(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def
     tries, nodes = work.stage_values.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, len(work.stage_values) * tries, cuda.gridDim.x):
         layer, attempt = problem // tries, problem % tries
-        _take_in(weight, layer, most, loads)
+        _fetch(weight, layer, most, loads)
         restart = attempt + first_try(layout, tactics)
         assign_groups(loads, layer, restart, tactics, tools, _stage(work, layer, attempt, layout).order)
         for part in range(attempt * nodes + lane(), (attempt + 1) * nodes, lanes()):
-            work.first_near[layer, part, APART] = tactics.starts
+            work.first_near[layer, part, KEPT_APART] = tactics.starts
 
 
 def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
@@ -104,7 +107,7 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
     for problem in range(cuda.blockIdx.x, len(work.stage_values) * tries * nodes, cuda.gridDim.x):
         layer, part = problem // (tries * nodes), problem % (tries * nodes)
         attempt, node = part // nodes, part % nodes
-        is_sound = _take_in(weight, layer, most, loads)
+        is_sound = _fetch(weight, layer, most, loads)
         if part == 0:
             work.sound[layer] = is_sound
         stage = _stage(work, layer, attempt, layout)
@@ -125,10 +128,10 @@ def _place_start(weight, most, layout, tactics, work, starts, together):  # type
         _, first_near = best_lane(weight.dtype.type(0), work.first_near[layer, part, together])
         if first_near < start:
             continue  # it cannot be kept
-        _take_in(weight, layer, most, loads)
+        _fetch(weight, layer, most, loads)
         stage, restart = _stage(work, layer, part // nodes, layout), part // nodes + first_try(layout, tactics)
         largest, spread, near = place_start(
-            start, loads, layer, restart, part % nodes, together == TOGETHER, tactics, tools, stage
+            start, loads, layer, restart, part % nodes, together == PUT_TOGETHER, tactics, tools, stage
         )
         keep(
             recall(tools).desk.trial,
@@ -149,15 +152,15 @@ def _settle(weight, most, layout, tactics, work, starts, together):  # type: ign
         first_near = work.first_near[layer, part, together]
         if first_near == NOBODY_ASKS:
             continue
-        is_sound = _take_in(weight, layer, most, loads)
+        is_sound = _fetch(weight, layer, most, loads)
         if part == 0:
             work.sound[layer] = is_sound
         best = best_start(first_near, tactics, strip(starts.largest[layer, part]), strip(starts.spreads[layer, part]))
         kept = Kept(strip(starts.items[layer, part, best]), strip(starts.pack_loads[layer, part, best]))
         stage = _stage(work, layer, part // nodes, layout)
-        dear = settle_node(loads, part % nodes, together == TOGETHER, kept, tactics, tools, stage)
-        if together == APART:
-            work.first_near[layer, part, TOGETHER] = tactics.starts if dear else NOBODY_ASKS
+        dear = settle_node(loads, part % nodes, together == PUT_TOGETHER, kept, tactics, tools, stage)
+        if together == KEPT_APART:
+            work.first_near[layer, part, PUT_TOGETHER] = tactics.starts if dear else NOBODY_ASKS
 
 
 def _deliver(layout, tactics, work, placement, log2phy, lists):  # type: ignore[no-untyped-def]
@@ -214,7 +217,7 @@ def _pack(weight, most, layout, tactics, work, packs):  # type: ignore[no-untype
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     for row in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
-        _take_in(weight, row, most, loads)
+        _fetch(weight, row, most, loads)
         pack_row(loads, row, tactics, tools, packs)
 
 
@@ -222,7 +225,7 @@ def _replicate(weight, most, layout, work, replicas):  # type: ignore[no-untyped
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     for row in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
-        _take_in(weight, row, most, loads)
+        _fetch(weight, row, most, loads)
         replicate_row(loads, row, tools, replicas)
 
 

@@ -30,7 +30,7 @@ class Work(NamedTuple):
     stage_integers: Any  # (layers, tries, ...)
     values: Any  # (blocks, ...) scratch of each block; a single row tells how much shared memory takes its place
     integers: Any  # (blocks, ...)
-    first_near: Any  # (layers, parts, 2) the first start that came near enough, APART and TOGETHER, or NOBODY_ASKS
+    first_near: Any  # (layers, parts, 2) the first start that came near enough, KEPT_APART and PUT_TOGETHER, or NOBODY_ASKS
     sound: Any  # (layers) whether a layer's loads are loads
     loads: Any  # (1, layers, experts) of a weight that is taken in by a launch of its own
     scenarios: Any  # (layers) how many a layer's window stands for

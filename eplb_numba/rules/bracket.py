@@ -67,7 +67,7 @@ def champion(lead: tuple[Any, int]) -> tuple[Any, int]:
 
 @word
 def replay(bracket: Bracket, size: int, player: int, value: Any, lead: tuple[Any, int]) -> tuple[Any, int]:
-    """Give one player a new value and replay its matches up to the top; give the new lead."""
+    """Give one player a new value and replay its matches up to the top; give the new lead.  Nobody need wait for that."""
     if lane() == 0:
         values, winners = bracket.values, bracket.winners
         node = size + player

@@ -28,7 +28,8 @@ def pack(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any,
     """
     value = tools.bench.values.dtype.type
     choice = _has_choice(tools)
-    kept_largest, kept_spread, first_largest = value(np.inf), value(np.inf), value(np.inf)
+    endless = value(np.inf)
+    kept_largest, kept_measure, first_largest = endless, endless, endless
     for start in range(tactics.starts if choice and not plainly else 1):
         if choice:
             _sort(tools, tactics, stir(stream, start), disturbed or start > 0)
@@ -36,22 +37,25 @@ def pack(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any,
                 bound = max(bound, _floor(tools))
         _pack_once(tools, copies)
         largest, spread = _improve(tools, tactics, plainly, copies, bound)
-        near = largest <= times(bound, tactics.limit)
         if start == 0:
             first_largest = largest
-            wins = True
-        elif tactics.by_spread:
-            # A narrower spread must not cost a heavier pack than the undisturbed start has.
-            wins = near or (spread < kept_spread and largest <= first_largest)
-        else:
-            wins = largest < kept_largest
-        if wins:
-            kept_largest, kept_spread = largest, spread
+        near = largest <= times(bound, tactics.limit)
+        measure = _measure(largest, spread, first_largest, endless, tactics)
+        if near or measure < kept_measure:
+            kept_largest, kept_measure = largest, measure
             tools_now = recall(tools)
             keep(tools_now.desk.trial, tools_now.kept)
         if near:
             break
     return kept_largest
+
+
+@rule
+def _measure(largest: Any, spread: Any, first_largest: Any, endless: Any, tactics: Tactics) -> Any:
+    """Give what the kept start has the least of; a narrower spread must not cost a heavier pack than the first start has."""
+    if not tactics.by_spread:
+        return largest
+    return spread if largest <= first_largest else endless
 
 
 @rule
@@ -88,12 +92,10 @@ def best_start(first_near: int, tactics: Tactics, largest: Any, spreads: Any) ->
     """
     if first_near < tactics.starts:
         return first_near
-    value = largest.dtype.type
-    least, best = value(np.inf), 0
+    endless = largest.dtype.type(np.inf)
+    least, best = endless, 0
     for start in range(lane(), tactics.starts, lanes()):
-        measure = largest[start]
-        if tactics.by_spread:
-            measure = spreads[start] if largest[start] <= largest[0] else value(np.inf)
+        measure = _measure(largest[start], spreads[start], largest[0], endless, tactics)
         if measure < least:
             least, best = measure, start
     _, best = best_lane(-least, best)

@@ -115,7 +115,7 @@ class Kept(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """Two packs as they were before a swap."""
+    """Two packs that swap: as they were or, on a GPU, with their items exchanged already."""
 
     items: Any  # (2 * slots of a pack)
     loads: Any  # (2 * slots of a pack)
@@ -123,10 +123,10 @@ class Draft(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """What is known of each pair of items in a light pack."""
+    """Two values for each pair of items in a pack."""
 
-    sums: Any  # (slots of a pack * (slots of a pack - 1) / 2)
-    gains: Any  # (the same) the most that a swap for it gains
+    sums: Any  # (slots of a pack * (slots of a pack - 1) / 2) of the light pack; on a GPU, of the heavy one
+    gains: Any  # (the same) the most that a swap for a pair of the light pack gains; on a GPU, what that pair sums to
 
 
 class Desk(NamedTuple):

@@ -11,6 +11,7 @@ import numba.cuda.compiler
 import numba.cuda.dispatcher
 import numpy as np
 from numba import cuda
+from numba.cuda.cudadrv.devicearray import DeviceNDArray
 from numba.cuda.typing.typeof import Purpose, typeof
 
 from .program import SPECIAL, read_program
@@ -26,8 +27,31 @@ WHY = {
 }
 
 
+class DeviceArray(DeviceNDArray):
+    """An array as Numba has it on a GPU, with no more to ask it for than there; its memory is that of the CPU."""
+
+    def __init__(self, array):
+        self._array = array
+        if array.size:
+            memory = SimpleNamespace(size=array.nbytes)
+            super().__init__(array.shape, array.strides, array.dtype, 0, memory)
+        else:
+            self.shape, self.strides, self.dtype, self.size = array.shape, array.strides, array.dtype, 0
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self._array, dtype)
+
+    def copy_to_host(self):
+        """Copy to the CPU."""
+        return self._array.copy()
+
+
+def _see(array):
+    return array if isinstance(array, DeviceArray) else DeviceArray(np.asarray(array))
+
+
 def install(backend):
-    """Put this machine in the place of a GPU: its memory is that of the CPU, and there is one stream."""
+    """Put this machine in the place of a GPU, which has one stream."""
     kernels = backend.KERNELS
     backend.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
     device = SimpleNamespace(id=0, compute_capability=(9, 0))
@@ -36,10 +60,10 @@ def install(backend):
     )
     backend.cuda = backend.site.cuda
     backend.FEWEST_BLOCKS = backend.memory.FEWEST_BLOCKS = 1
-    backend.empty = backend.site.empty = np.empty
+    backend.empty = backend.site.empty = lambda shape, dtype: DeviceArray(np.empty(shape, dtype))
     for module in (backend, backend.site, backend.memory):
-        module.see = np.asarray
-    backend.site._carry_over, backend.site._carry_back = np.asarray, np.asarray
+        module.see = _see
+    backend.site._carry_over, backend.site._carry_back = _see, DeviceArray.copy_to_host
 
 
 def compile_kernel(function, types, capability=(9, 0)):

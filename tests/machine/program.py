@@ -9,7 +9,7 @@ import numpy as np
 # What an instruction does.  The runner asks for them in this order, so the frequent ones come first.
 OPERATIONS = tuple(
     "add and shl selp mov setp bra shr sub max min mul ld st or xor div rem neg abs not clz cvt wide bfi pack low high sqrt "
-    "shfl redux vote bar warpsync atom fence ret".split()
+    "shfl redux bar warpsync atom fence ret".split()
 )
 KINDS = tuple("u8 s8 u16 s16 u32 s32 u64 s64 f32 f64 pred".split())
 COMPARISONS = tuple("eq ne lt le gt ge nan num".split())
@@ -134,17 +134,15 @@ class _Reader:
         if operation == "mul" and "wide" in words:
             return self.add("wide", kind, operands[0], operands[1:], 0, guard, line)
         if operation == "shfl":
-            how = ("bfly", "up", "idx").index(words[2])
+            how = ("bfly", "idx").index(words[2])
             return self.add("shfl", kind, operands[0].split("|")[0], operands[1:3], how, guard, line)
         if operation == "redux":
             return self.add("redux", kind, operands[0], operands[1:2], ("min", "max", "add").index(words[2]), guard, line)
-        if operation == "vote":
-            assert words[2] == "ballot", line
-            return self.add("vote", kind, operands[0], operands[1:2], 0, guard, line)
         if operation == "atom":
+            assert words[-2] == "min", line
             register, offset = self.address(operands[1])
             self.add("atom", kind, operands[0], operands[2:], offset, guard, line)
-            self.rows[-1][SECOND], self.rows[-1][THIRD] = register, ("add", "min").index(words[-2])
+            self.rows[-1][SECOND] = register
             return None
         if operation == "bfi":
             self.add("bfi", kind, operands[0], operands[1:4], int(operands[4]), guard, line)

@@ -12,7 +12,7 @@ from .program import CODE, EXTRA, FIRST, GUARD, KINDS, OPERATION, SECOND, TARGET
 
 (
     ADD, AND, SHL, SELP, MOV, SETP, BRA, SHR, SUB, MAX, MIN, MUL, LD, ST, OR, XOR, DIV, REM, NEG, ABS, NOT, CLZ, CVT, WIDE,
-    BFI, PACK, LOW, HIGH, SQRT, SHFL, REDUX, VOTE, BAR, WARPSYNC, ATOM, FENCE, RET,
+    BFI, PACK, LOW, HIGH, SQRT, SHFL, REDUX, BAR, WARPSYNC, ATOM, FENCE, RET,
 ) = range(len(CODE))  # fmt: skip
 U8, S8, U16, S16, U32, S32, U64, S64, F32, F64, PRED = range(len(KINDS))
 compiled = njit(cache=True, error_model="numpy", nogil=True)
@@ -25,7 +25,7 @@ FOREVER = 500_000_000
 # Cycles until a result can be used: estimates for a current GPU, for comparing one form of a rule with another.
 LATENCY = np.full(len(CODE), 5)
 for names, cycles in (
-    ("ld", 30), ("st", 1), ("div", 40), ("rem", 45), ("sqrt", 40), ("shfl", 25), ("redux", 25), ("vote", 20), ("bar", 20),
+    ("ld", 30), ("st", 1), ("div", 40), ("rem", 45), ("sqrt", 40), ("shfl", 25), ("redux", 25), ("bar", 20),
     ("warpsync", 5), ("atom", 300), ("fence", 300), ("bra", 8), ("cvt", 8), ("mov", 1), ("pack", 1), ("low", 1), ("high", 1),
 ):  # fmt: skip
     LATENCY[CODE[names]] = cycles
@@ -356,9 +356,7 @@ def run_block(rows, registers, shared_base, places, ends, offsets, written, read
                         continue
                     else:
                         result = np.uint64(load_4(address)) if width == 4 else load_8(address)
-                        changed = result + a
-                        if row[THIRD] == 1:
-                            changed = np.uint64(min(_signed(result, kind), _signed(a, kind)))
+                        changed = np.uint64(min(_signed(result, kind), _signed(a, kind)))
                         if width == 4:
                             store_4(address, changed)
                         else:
@@ -478,22 +476,13 @@ def _meet(row, registers, clocks, ready, first, last):
         result = np.uint64(0)
         if operation == SHFL:
             distance = np.int64(registers[lane, row[SECOND]])
-            source = (lane - first) ^ distance
-            if row[EXTRA] == 1:
-                source = lane - first - distance
-            elif row[EXTRA] == 2:
-                source = distance
-            result = given[source] if source >= 0 else given[lane - first]
+            result = given[(lane - first) ^ distance if row[EXTRA] == 0 else distance]
         elif operation == REDUX:
             best = _signed(given[0], kind)
             for number in given[1:]:
                 signed = _signed(number, kind)
                 best = min(best, signed) if row[EXTRA] == 0 else max(best, signed) if row[EXTRA] == 1 else best + signed
             result = _cut(best, kind)
-        elif operation == VOTE:
-            for index in range(len(given)):
-                if given[index] != 0:
-                    result |= np.uint64(1) << np.uint64(index)
         if operation != WARPSYNC:
             registers[lane, target] = result
             ready[lane, target] = latest + LATENCY[operation]

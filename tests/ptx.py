@@ -22,7 +22,6 @@ from eplb_numba.rules.terms import layout_of, tactics_of
 
 from .machine import compile_kernel
 
-ASSEMBLED = (9, 0)
 FUSED = re.compile(r"\bfma\.\w+(?:\.\w+)*\.f(?:32|64)")
 APPROXIMATE = re.compile(r"\b(?:div\.(?:approx|full)|rcp|ex2|lg2|sqrt\.approx|\w+\.ftz)\b")
 
@@ -67,13 +66,13 @@ def to_be_fused(ptx):
     return [pair for pair in sums if products & set(pair)]
 
 
-def assemble(ptx, assembler):
-    """Give registers, spilled bytes, stack and shared memory that the assembler reports for compute capability 9.0."""
+def assemble(ptx, capability, assembler):
+    """Give registers, spilled bytes, stack and shared memory that the assembler reports for a compute capability."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"
         source.write_text(ptx)
         said = subprocess.run(
-            [assembler, "-v", "-arch", "sm_90", str(source), "-o", str(Path(folder) / "kernel.cubin")],
+            [assembler, "-v", "-arch", "sm_{}{}".format(*capability), str(source), "-o", str(Path(folder) / "kernel.cubin")],
             capture_output=True,
             text=True,
             check=True,
@@ -106,9 +105,7 @@ def main(dtype, capability, assembler):
             "fused": FUSED.findall(ptx) + to_be_fused(ptx),
             "approximate": APPROXIMATE.findall(ptx),
         }
-        if capability == ASSEMBLED:
-            report |= assemble(ptx, assembler)
-        reports.append(report)
+        reports.append(report | assemble(ptx, capability, assembler))
     json.dump(reports, sys.stdout)
 
 

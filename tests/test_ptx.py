@@ -57,7 +57,7 @@ def test_nothing_is_fused_or_approximate(reports):
 
 def test_registers_do_not_spill(reports, capsys):
     """The assembler spills no register on compute capability 9.0; what it says of each kernel is printed."""
-    assembled = [report for report in reports if "registers" in report]
+    assembled = [report for report in reports if report["capability"] == "9.0"]
     with capsys.disabled():
         print(f"\n{'kernel':<20} {'loads':<8} {'registers':>9} {'spilled':>8} {'stack':>6} {'shared':>7}")
         for report in assembled:
@@ -74,7 +74,5 @@ def test_blocks_fit_into_the_registers(reports):
     lanes = dict.fromkeys(("deliver", "deliver_again", "intake", "list_slots"), COPYING_LANES)
     lanes |= dict.fromkeys(("read_window", "outlast"), LASTING_LANES)
     for report in reports:
-        if "registers" in report:
-            kernel = report["kernel"].split()[0]
-            in_steps_of_eight = -(-report["registers"] // 8) * 8
-            assert in_steps_of_eight * lanes.get(kernel, LANES) <= 65536, report
+        in_steps_of_eight = -(-report["registers"] // 8) * 8
+        assert in_steps_of_eight * lanes.get(report["kernel"].split()[0], LANES) <= 65536, report

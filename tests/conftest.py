@@ -34,6 +34,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("here")
+# Programs of the tests' own, without tests: they compile for a GPU, with parts of Numba that its simulator has not.
+collect_ignore = ["machine", "ptx.py"]
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ import numpy as np
 from numba.cuda.typing.typeof import Purpose, typeof
 
 from eplb_numba import POLICIES, Topology
-from eplb_numba.gpu import memory, site
 from eplb_numba.gpu.kernels import KERNELS
+from eplb_numba.gpu.memory import allocate
 from eplb_numba.rules.place import Placement, placement_arrays
 from eplb_numba.rules.rows import Packs, Replicas
 from eplb_numba.rules.terms import layout_of, tactics_of
 
-from .machine import compile_kernel
+from .machine import Memory, compile_kernel
 
 FUSED = re.compile(r"\bfma\.\w+(?:\.\w+)*\.f(?:32|64)")
 APPROXIMATE = re.compile(r"\b(?:div\.(?:approx|full)|rcp|ex2|lg2|sqrt\.approx|\w+\.ftz)\b")
@@ -34,8 +34,9 @@ def signatures(dtype, kinds):
 
     layout = layout_of(Topology(4, 4, 1, 1, 1))
     tactics = tactics_of(POLICIES["balanced"], 0, np.dtype(dtype))
-    site.see = memory.see = np.asarray
-    work, starts = memory.allocate(np.empty, 1, layout._replace(gpu_slots=2), tactics, np.dtype(dtype), True)
+    work, starts = allocate(
+        lambda shape, kind: Memory(np.empty(shape, kind)), 1, layout._replace(gpu_slots=2), tactics, np.dtype(dtype), True
+    )
     assert starts is not None
     placement = Placement(*(np.empty(shape, kind) for shape, kind in placement_arrays(1, layout, np.dtype(dtype))))
     indices, listed, intake = empty(2, np.int64), (empty(3, np.int64), True), (empty(3), 1.0)

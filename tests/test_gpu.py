@@ -55,11 +55,11 @@ def fewer_lanes():
 @pytest.fixture(autouse=True)
 def errors_of_this_thread_only(monkeypatch):
     """Raise the simulator's errors anew: their frames belong to threads that are gone, and whoever looks at them crashes."""
-    launch = backend._launch
+    start = backend.device.Launch.start
 
-    def careful(*arguments, **options):
+    def careful(*arguments):
         try:
-            launch(*arguments, **options)
+            start(*arguments)
         except Exception as error:  # noqa: BLE001
             message = f"{type(error).__name__}: {error}"
         else:
@@ -67,7 +67,7 @@ def errors_of_this_thread_only(monkeypatch):
         raise AssertionError(message)
 
     if SIMULATED:
-        monkeypatch.setattr(backend, "_launch", careful)
+        monkeypatch.setattr(backend.device.Launch, "start", careful)
 
 
 class GpuArray:
@@ -88,13 +88,23 @@ class GpuArray:
     def __len__(self):
         return len(self.array)
 
+    @property
+    def T(self):  # noqa: N802  # NumPy's name
+        """The same memory, with its axes the other way round."""
+        return GpuArray(self.array.T)
+
     def __getattr__(self, name):
-        if name in ("shape", "dtype", "ndim", "nbytes", "itemsize", "T", "max"):
+        if name in ("shape", "dtype", "ndim", "nbytes", "itemsize", "max"):
             return getattr(self.array, name)
         raise AttributeError(name)
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self.array, dtype)
+
+    @property
+    def __cuda_array_interface__(self):
+        told = self.array.__array_interface__
+        return {name: told[name] for name in ("data", "shape", "typestr", "strides", "version")}
 
     def __array_namespace__(self, api_version=None):
         return GpuLibrary
@@ -114,7 +124,7 @@ class GpuArray:
 class GpuLibrary:
     """A library that keeps its arrays on the simulated GPU."""
 
-    float32, float64, int64, int32 = np.float32, np.float64, np.int64, np.int32
+    float32, float64, int64, uint8 = np.float32, np.float64, np.int64, np.uint8
 
     @staticmethod
     def empty(shape, dtype, device):
@@ -149,14 +159,14 @@ def assert_same(theirs, ours):
         np.testing.assert_array_equal(on_cpu(getattr(theirs, field)), getattr(ours, field), err_msg=field)
 
 
-@pytest.mark.filterwarnings("ignore:Grid size", "ignore:Host array")  # one block is enough here
 @pytest.mark.parametrize("size", [4] if SIMULATED else [32, 64, 128])
 def test_lanes_share_the_work(size):
     """A block has as many lanes as it was launched with, each knows which it is, and they agree on the best offer."""
     kernel = machine.Kernel(note_lanes) if ON_MACHINE else cuda.jit(note_lanes)
-    seen = np.zeros((size, 4), np.int64)
-    kernel[1, size, 0, OFFER_BYTES](seen)
-    assert seen.tolist() == [[index, size, (size - 1) // 2, size - 2] for index in range(size)]
+    device = backend.device
+    seen = device.empty((size, 4), np.int64)
+    device.Launch(kernel, 1, size, OFFER_BYTES, None, device.see(seen)).start(device.stream_of(0), None)
+    assert device.carry_back(seen).tolist() == [[index, size, (size - 1) // 2, size - 2] for index in range(size)]
 
 
 def note_lanes(seen):
@@ -281,10 +291,10 @@ def test_ties_between_pairs_that_lanes_meet_late():
 def test_starts_that_follow_one_another(name, monkeypatch):
     """Where notes of all starts would take too much memory they are not made beside each other, and nothing changes."""
     monkeypatch.setattr(backend.memory, "MOST_START_BYTES", 0)
-    weight = np.random.default_rng(9).lognormal(0, 1, (1, 16)).astype(np.float32)
+    weight = np.random.default_rng(9).lognormal(0, 1, (1, 8)).astype(np.float32)
     for groups in (1, 4):
-        theirs = plan_experts(on_gpu(weight), 24, groups, 2, 4, policy=name)
-        assert_same(theirs, plan_experts(weight, 24, groups, 2, 4, policy=name))
+        theirs = plan_experts(on_gpu(weight), 12, groups, 2, 4, policy=name)
+        assert_same(theirs, plan_experts(weight, 12, groups, 2, 4, policy=name))
 
 
 @settings(max_examples=EXAMPLES)
@@ -312,21 +322,17 @@ def test_a_planner_plans_as_on_the_cpu(data, name, dtype, kind):
 
 def test_strided_weights():
     """A weight whose memory is not contiguous is read as it lies."""
-    weight = np.random.default_rng(0).lognormal(0, 1, (16, 3)).astype(np.float32)
-    tensor = on_gpu(weight)
-    assert_same(plan_experts(tensor.T, 24, 1, 1, 4), plan_experts(weight.T, 24, 1, 1, 4)) if not SIMULATED else None
-    assert_same(plan_experts(on_gpu(weight.T), 24, 1, 1, 4), plan_experts(weight.T, 24, 1, 1, 4))
+    weight = np.random.default_rng(0).lognormal(0, 1, (8, 3)).astype(np.float32)
+    assert_same(plan_experts(on_gpu(weight).T, 12, 1, 1, 4), plan_experts(weight.T, 12, 1, 1, 4))
 
 
-@pytest.mark.filterwarnings("ignore:Grid size")
 def test_shapes_beyond_shared_memory(monkeypatch):
     """Where shared memory does not do, scratch lies in global memory, and fewer blocks take more problems each."""
     monkeypatch.setattr(backend.memory, "SHARED_BYTES", 0)
-    monkeypatch.setattr(backend.memory, "FEWEST_BLOCKS", 2)
     monkeypatch.setattr(backend.memory, "MOST_BLOCKS", 2)
-    weight = np.random.default_rng(1).lognormal(0, 1, (2, 16)).astype(np.float32)
+    weight = np.random.default_rng(1).lognormal(0, 1, (3, 8)).astype(np.float32)
     for groups in (1, 4):
-        assert_same(plan_experts(on_gpu(weight), 24, groups, 2, 4), plan_experts(weight, 24, groups, 2, 4))
+        assert_same(plan_experts(on_gpu(weight), 12, groups, 2, 4), plan_experts(weight, 12, groups, 2, 4))
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf, 1e38])

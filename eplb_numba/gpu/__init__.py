@@ -21,8 +21,8 @@ from ..rules.rows import Packs, Replicas
 from ..rules.terms import PACKED, WHERE_CHEAP, Layout, Tactics
 from .block import COPYING_LANES, LANES, LASTING_LANES, OFFER_BYTES
 from .kernels import KEPT_APART, KERNELS, PUT_TOGETHER
-from .memory import FEWEST_BLOCKS, Starts, Work, allocate
-from .site import Site, check_capability, empty, see, site_of
+from .memory import Starts, Work, allocate
+from .site import Site, check_capability, device, site_of
 
 __all__ = ["Workshop", "pack", "plan", "replicate"]
 
@@ -36,19 +36,27 @@ class Results(NamedTuple):
     seen_log2phy: Any
 
 
+class Order(NamedTuple):
+    """A launch, and what it reads of the site beside what it was given: "weight", "steps" or nothing."""
+
+    launch: Any
+    reads: str | None
+
+
 def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> tuple[Placement, Any]:
     """Plan all layers of a weight; give the placement and log2phy, as wide as the largest replica count unless it is fixed."""
     num_layers = guest.shape[-2]
     dtype = planned_dtype(guest)
     with site_of(guest, dtype, tactics) as site:
-        works = allocate(site.empty, num_layers, layout, tactics, dtype, bool(tactics.is_lasting) and len(site.steps) > 1)
+        work, starts = allocate(site.empty, num_layers, layout, tactics, dtype, _lasts(site, tactics))
         results = _results(site, num_layers, layout, dtype, width)
-        _plan(site, layout, tactics, *works, results, lists=width is not None)
+        _start(_orders(site, layout, tactics, work, starts, results, lists=width is not None), site)
         placement, log2phy = results.placement, results.log2phy
         if width is None:
             width = int(site.hand_back(placement.logcnt).max())
             log2phy = site.empty((num_layers, layout.num_logical, width), np.int64)
-            _launch(KERNELS.list_slots, site.stream, num_layers, results.seen_placement, see(log2phy), lanes=COPYING_LANES)
+            given = results.seen_placement, device.see(log2phy)
+            _start([_order(KERNELS.list_slots, site, None, num_layers, *given, lanes=COPYING_LANES)], site)
         return Placement(*map(site.hand_back, placement)), site.hand_back(log2phy)
 
 
@@ -59,8 +67,9 @@ class Workshop:
         self._num_layers, self._layout, self._tactics, self._dtype, self._width = num_layers, layout, tactics, dtype, width
         with cuda.gpus[gpu]:
             check_capability(gpu)
-            self._works = allocate(empty, num_layers, layout, tactics, dtype, bool(tactics.is_lasting))
+            self._works = allocate(device.empty, num_layers, layout, tactics, dtype, bool(tactics.is_lasting))
         self._results: dict[Any, Results] = {}
+        self._orders: dict[Any, list[Order]] = {}
 
     def plan(self, guest: Guest) -> tuple[Placement, Any]:
         """Plan a weight; give the placement and log2phy, which its library allocates when it first comes."""
@@ -68,7 +77,12 @@ class Workshop:
             if guest.library not in self._results:
                 self._results[guest.library] = _results(site, self._num_layers, self._layout, self._dtype, self._width)
             results = self._results[guest.library]
-            _plan(site, self._layout, self._tactics, *self._works, results, lists=True)
+            # The orders for one weight serve all that lie like it.
+            weight = site.weight
+            key = guest.library, weight.dtype, device.is_dense(weight), len(weight) > 1
+            if key not in self._orders:
+                self._orders[key] = _orders(site, self._layout, self._tactics, *self._works, results, lists=True)
+            _start(self._orders[key], site)
             return Placement(*map(site.hand_back, results.placement)), site.hand_back(results.log2phy)
 
 
@@ -77,9 +91,9 @@ def pack(guest: Guest, layout: Layout, tactics: Tactics) -> Packs:
     with site_of(guest, planned_dtype(guest), tactics) as site:
         work, _ = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
         packs = Packs(*(site.empty(guest.shape, np.int64) for _ in range(2)))
-        weight = _planned_weight(site, work, False)
-        seen = Packs(*map(see, packs))
-        _launch(KERNELS.pack, site.stream, guest.shape[0], weight, site.most, layout, tactics, work, seen, scratch=work)
+        orders, reads, loads = _taken_in(site, work, False)
+        given = *loads, site.most, layout, tactics, work, Packs(*map(device.see, packs))
+        _start([*orders, _order(KERNELS.pack, site, reads, guest.shape[0], *given, scratch=work)], site)
         return Packs(*map(site.hand_back, packs))
 
 
@@ -89,9 +103,9 @@ def replicate(guest: Guest, layout: Layout, tactics: Tactics) -> Replicas:
     with site_of(guest, planned_dtype(guest), tactics) as site:
         work, _ = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
         replicas = Replicas(*(site.empty(shape, np.int64) for shape in (slots, slots, guest.shape)))
-        weight = _planned_weight(site, work, False)
-        seen = Replicas(*map(see, replicas))
-        _launch(KERNELS.replicate, site.stream, guest.shape[0], weight, site.most, layout, work, seen, scratch=work)
+        orders, reads, loads = _taken_in(site, work, False)
+        given = *loads, site.most, layout, work, Replicas(*map(device.see, replicas))
+        _start([*orders, _order(KERNELS.replicate, site, reads, guest.shape[0], *given, scratch=work)], site)
         return Replicas(*map(site.hand_back, replicas))
 
 
@@ -100,90 +114,101 @@ def _plainest(tactics: Tactics) -> Tactics:
     return tactics._replace(restarts=1, starts=1, groups=PACKED)
 
 
+def _lasts(site: Site, tactics: Tactics) -> bool:
+    """Tell whether a plan is to last: the policy wants it, and there are steps that may differ."""
+    return bool(tactics.is_lasting) and len(site.steps) > 1
+
+
 def _results(site: Site, num_layers: int, layout: Layout, dtype: np.dtype[Any], width: int | None) -> Results:
     """Let the caller's library allocate what a plan is written to."""
     placement = Placement(*(site.empty(shape, kind) for shape, kind in placement_arrays(num_layers, layout, dtype)))
     shape = (1, 1, 1) if width is None else (num_layers, layout.num_logical, width)
     log2phy = site.empty(shape, np.int64)
-    return Results(placement, log2phy, Placement(*map(see, placement)), see(log2phy))
+    return Results(placement, log2phy, Placement(*map(device.see, placement)), device.see(log2phy))
 
 
-def _plan(
+def _orders(
     site: Site, layout: Layout, tactics: Tactics, work: Work, starts: Starts | None, results: Results, *, lists: bool
-) -> None:
-    """Launch all that decides; slots are listed with it if log2phy is wide enough for any."""
+) -> list[Order]:
+    """Prepare all that decides; slots are listed with it if log2phy is wide enough for any."""
     num_layers, num_tries = work.stage_values.shape[:2]
-    lasts = bool(tactics.is_lasting) and len(site.steps) > 1
-    placement, log2phy, stream = results.seen_placement, results.seen_log2phy, site.stream
-    weight = _planned_weight(site, work, lasts)
-    given = weight, site.most, layout, tactics, work
+    lasts = _lasts(site, tactics)
+    orders, reads, loads = _taken_in(site, work, lasts)
+    given = *loads, site.most, layout, tactics, work
     if layout.num_groups > layout.num_nodes or starts is not None:
-        _launch(KERNELS.assign, stream, num_layers * num_tries, *given, scratch=work)
+        orders.append(_order(KERNELS.assign, site, reads, num_layers * num_tries, *given, scratch=work))
     parts = num_layers * num_tries * layout.num_nodes
     if starts is None:
-        _launch(KERNELS.place, stream, parts, *given, scratch=work)
+        orders.append(_order(KERNELS.place, site, reads, parts, *given, scratch=work))
     else:
         for together in (KEPT_APART, PUT_TOGETHER) if tactics.apart == WHERE_CHEAP else (KEPT_APART,):
-            _launch(KERNELS.place_start, stream, parts * tactics.starts, *given, starts, together, scratch=work)
-            _launch(KERNELS.settle, stream, parts, *given, starts, together, scratch=work)
-    listed = placement, log2phy, lists and not lasts
-    _launch(KERNELS.deliver, stream, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES)
+            orders += [
+                _order(KERNELS.place_start, site, reads, parts * tactics.starts, *given, starts, together, scratch=work),
+                _order(KERNELS.settle, site, reads, parts, *given, starts, together, scratch=work),
+            ]
+    listed = results.seen_placement, results.seen_log2phy, lists and not lasts
+    orders.append(_order(KERNELS.deliver, site, None, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES))
     if lasts:
-        _launch_lasting(site, layout, tactics, work, placement, log2phy, lists)
+        orders += _lasting_orders(site, layout, tactics, work, results, lists)
+    return orders
 
 
-def _launch_lasting(
-    site: Site, layout: Layout, tactics: Tactics, work: Work, placement: Placement, log2phy: Any, lists: bool
-) -> None:
-    """Launch what makes a delivered plan last."""
-    stream, num_layers = site.stream, len(work.sound)
-    window_bytes = work.window_values.shape[1] * work.window_values.dtype.itemsize if work.window_from > 0 else 0
-    _launch(
-        KERNELS.read_window,
-        stream,
-        num_layers,
-        site.steps,
-        layout,
-        work,
-        placement,
-        lanes=LASTING_LANES,
-        more_bytes=window_bytes,
-    )
+def _lasting_orders(
+    site: Site, layout: Layout, tactics: Tactics, work: Work, results: Results, lists: bool
+) -> tuple[Order, Order, Order]:
+    """Prepare what makes a delivered plan last."""
+    num_layers, placement = len(work.sound), results.seen_placement
+    window_bytes = work.window_values.nbytes // num_layers if work.window_from > 0 else 0
     nodes, outlook_bytes = min(num_layers * layout.num_nodes, len(work.outlook_values)), 0
     if work.outlook_from > 0:
         scratch_bytes = work.values.nbytes + work.integers.nbytes if len(work.values) == 1 else 0
         nodes = num_layers * layout.num_nodes
         outlook_bytes = work.outlook_from - OFFER_BYTES - scratch_bytes  # the gap before it
         outlook_bytes += work.outlook_values.nbytes + work.outlook_integers.nbytes
-    _launch(KERNELS.outlast, stream, nodes, layout, tactics, work, scratch=work, lanes=LASTING_LANES, more_bytes=outlook_bytes)
-    _launch(KERNELS.deliver_again, stream, num_layers, layout, work, placement, log2phy, lists, lanes=COPYING_LANES)
+    read = layout, work, placement
+    outlast = layout, tactics, work
+    listed = layout, work, placement, results.seen_log2phy, lists
+    return (
+        _order(KERNELS.read_window, site, "steps", num_layers, *read, lanes=LASTING_LANES, more_bytes=window_bytes),
+        _order(KERNELS.outlast, site, None, nodes, *outlast, scratch=work, lanes=LASTING_LANES, more_bytes=outlook_bytes),
+        _order(KERNELS.deliver_again, site, None, num_layers, *listed, lanes=COPYING_LANES),
+    )
 
 
-def _planned_weight(site: Site, work: Work, lasts: bool) -> Any:
-    """Give a weight (1, layers, experts) in the planned type: the caller's own memory where it is that already.
+def _taken_in(site: Site, work: Work, lasts: bool) -> tuple[list[Order], str | None, tuple[Any, ...]]:
+    """Bring a weight to (1, layers, experts) in the planned type: the caller's own memory where it is that already.
 
+    Give what has to be ordered for that, and what is read afterwards: something of the site, or the loads that are given.
     A plan that is to last looks at the loads again, where the first launches leave them.
     """
     weight = site.weight
-    if len(weight) == 1 and weight.dtype == work.loads.dtype and weight.flags["C_CONTIGUOUS"] and not lasts:
-        return weight
-    _launch(KERNELS.intake, site.stream, weight.shape[1], weight, site.zero, site.top, site.most, work, lanes=COPYING_LANES)
-    return work.loads
+    if len(weight) == 1 and weight.dtype == work.loads.dtype and device.is_dense(weight) and not lasts:
+        return [], "weight", ()
+    given = site.zero, site.top, site.most, work
+    return [_order(KERNELS.intake, site, "weight", weight.shape[1], *given, lanes=COPYING_LANES)], None, (work.loads,)
 
 
-def _launch(
+def _order(
     kernel: Any,
-    stream: Any,
+    site: Site,
+    reads: str | None,
     problems: int,
-    *arguments: Any,
+    *given: Any,
     scratch: Work | None = None,
     lanes: int | None = None,
     more_bytes: int = 0,
-) -> None:
-    """Launch a block for each problem or, where blocks have scratch of their own, for as many as have any."""
+) -> Order:
+    """Prepare the launch of a block for each problem or, where blocks have scratch of their own, for as many as have any."""
     shared_bytes = OFFER_BYTES + more_bytes
     if scratch is not None and len(scratch.values) == 1:
         shared_bytes += scratch.values.nbytes + scratch.integers.nbytes
     elif scratch is not None:
         problems = min(problems, len(scratch.values))
-    kernel[max(FEWEST_BLOCKS, problems), lanes or LANES, stream, shared_bytes](*arguments)
+    first = None if reads is None else getattr(site, reads)
+    return Order(device.Launch(kernel, problems, lanes or LANES, shared_bytes, first, *given), reads)
+
+
+def _start(orders: list[Order], site: Site) -> None:
+    """Start launches one after the other on the site's stream."""
+    for launch, reads in orders:
+        launch.start(site.stream, None if reads is None else getattr(site, reads))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +13,13 @@ from ..rules.place import first_try
 from ..rules.scratch import bench_size, outlook_size, stage_size, window_size
 from ..rules.terms import Layout, Tactics
 from .block import OFFER_BYTES, SHARED_BYTES
-from .site import Allocator, see
+from .site import Allocator, device
 
-__all__ = ["FEWEST_BLOCKS", "Starts", "Work", "allocate"]
+__all__ = ["Starts", "Work", "allocate"]
 
-# Numba warns of fewer blocks, and those without a problem end at once; but the simulator runs them one by one.
-FEWEST_BLOCKS = 1 if config.ENABLE_CUDASIM else 128
 MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
 MOST_START_BYTES = 2**26  # that starts made beside each other may need; else they follow one another
+ALIGNMENT = 256  # of an array, in bytes
 MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a block
 
 
@@ -58,51 +58,59 @@ def allocate(
         raise ValueError(f"a GPU packs at most {MOST_ITEMS} items at once, got {max(layout.node_slots, layout.num_groups)}")
     num_tries = tactics.restarts - first_try(layout, tactics)
     parts = num_tries * layout.num_nodes
-    starts = _allocate_starts(empty, num_layers, parts, layout, tactics, dtype)
+    starts = _arrays_of_starts(num_layers, parts, layout, tactics, dtype)
     stage_values, stage_integers = stage_size(layout)
     num_values, num_integers = bench_size(layout)
     num_values += layout.num_logical  # the loads that were taken in
     scratch_bytes = num_values * dtype.itemsize + num_integers * 4
     fits = scratch_bytes <= SHARED_BYTES
-    most_problems = num_layers * parts * (1 if starts is None else tactics.starts)
-    blocks = 1 if fits else max(FEWEST_BLOCKS, min(most_problems, MOST_BLOCKS))
+    blocks = 1 if fits else min(num_layers * parts * (tactics.starts if starts else 1), MOST_BLOCKS)
     outlook_values, outlook_integers = outlook_size(layout, config.ENABLE_CUDASIM)
     outlook_from = OFFER_BYTES + (-(-scratch_bytes // 8) * 8 if fits else 0)
     if outlook_from + outlook_values * dtype.itemsize + outlook_integers * 4 > OFFER_BYTES + SHARED_BYTES:
         outlook_from = 0
-    outlook_blocks = (
-        max(FEWEST_BLOCKS, min(num_layers * layout.num_nodes, MOST_BLOCKS)) if is_lasting and outlook_from == 0 else 1
-    )
+    outlook_blocks = min(num_layers * layout.num_nodes, MOST_BLOCKS) if is_lasting and outlook_from == 0 else 1
     window_bytes = window_size(layout) * dtype.itemsize
-    work = Work(
-        stage_values=see(empty((num_layers, num_tries, stage_values), dtype)),
-        stage_integers=see(empty((num_layers, num_tries, stage_integers), np.int32)),
-        values=see(empty((blocks, num_values), dtype)),
-        integers=see(empty((blocks, num_integers), np.int32)),
-        first_near=see(empty((num_layers, parts, 2), np.int32)),
-        sound=see(empty((num_layers,), np.int32)),
-        loads=see(empty((1, num_layers, layout.num_logical), dtype)),
-        scenarios=see(empty((num_layers,), np.int32)),
-        window_values=see(empty((num_layers, window_size(layout) if is_lasting else 1), dtype)),
-        window_from=OFFER_BYTES if window_bytes <= SHARED_BYTES else 0,
-        outlook_values=see(empty((outlook_blocks, outlook_values), dtype)),
-        outlook_integers=see(empty((outlook_blocks, outlook_integers), np.int32)),
-        outlook_from=outlook_from,
+    integer = np.dtype(np.int32)
+    arrays = _allocate_all(
+        empty,
+        stage_values=((num_layers, num_tries, stage_values), dtype),
+        stage_integers=((num_layers, num_tries, stage_integers), integer),
+        values=((blocks, num_values), dtype),
+        integers=((blocks, num_integers), integer),
+        first_near=((num_layers, parts, 2), integer),
+        sound=((num_layers,), integer),
+        loads=((1, num_layers, layout.num_logical), dtype),
+        scenarios=((num_layers,), integer),
+        window_values=((num_layers, window_size(layout) if is_lasting else 1), dtype),
+        outlook_values=((outlook_blocks, outlook_values), dtype),
+        outlook_integers=((outlook_blocks, outlook_integers), integer),
+        **starts,
     )
-    return work, starts
+    made = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
+    window_from = OFFER_BYTES if window_bytes <= SHARED_BYTES else 0
+    return Work(**arrays, window_from=window_from, outlook_from=outlook_from), made
 
 
-def _allocate_starts(
-    empty: Allocator, num_layers: int, parts: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any]
-) -> Starts | None:
-    """Allocate what is noted of each start; nothing where a packing has one, or where it would be too much."""
+def _arrays_of_starts(
+    num_layers: int, parts: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any]
+) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Give shape and type of what is noted of each start; nothing where a packing has one, or where it would be too much."""
     starts = (num_layers, parts, tactics.starts)
     size = math.prod(starts) * (4 * layout.node_slots + dtype.itemsize * (layout.node_gpus + 2))
     if tactics.starts == 1 or layout.gpu_slots == 1 or size > MOST_START_BYTES:
-        return None
-    return Starts(
-        items=see(empty((*starts, layout.node_slots), np.int32)),
-        pack_loads=see(empty((*starts, layout.node_gpus), dtype)),
-        largest=see(empty(starts, dtype)),
-        spreads=see(empty(starts, dtype)),
-    )
+        return {}
+    return {
+        "items": ((*starts, layout.node_slots), np.dtype(np.int32)),
+        "pack_loads": ((*starts, layout.node_gpus), dtype),
+        "largest": (starts, dtype),
+        "spreads": (starts, dtype),
+    }
+
+
+def _allocate_all(empty: Allocator, **arrays: tuple[tuple[int, ...], np.dtype[Any]]) -> dict[str, Any]:
+    """Allocate arrays of some shapes and types in one piece: a library takes a while for each."""
+    ends = list(accumulate(-(-math.prod(shape) * dtype.itemsize // ALIGNMENT) * ALIGNMENT for shape, dtype in arrays.values()))
+    memory = device.see(empty((ends[-1],), np.dtype(np.uint8)))
+    begins = [0, *ends[:-1]]
+    return {name: device.part(memory, begin, *arrays[name]) for name, begin in zip(arrays, begins, strict=True)}

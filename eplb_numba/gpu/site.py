@@ -14,7 +14,12 @@ from ..arrays import Guest
 from ..loads import most_of, planned_loads, planned_steps
 from ..rules.terms import Tactics
 
-__all__ = ["Allocator", "Site", "check_capability", "empty", "see", "site_of"]
+if config.ENABLE_CUDASIM:
+    from . import simulated as device
+else:
+    from . import card as device  # type: ignore[no-redef]
+
+__all__ = ["Allocator", "Site", "check_capability", "device", "site_of"]
 
 LEAST_CAPABILITY = (8, 0)
 
@@ -40,19 +45,19 @@ def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Si
     kind = guest.dtype
     if guest.gpu is None:
         check_capability(getattr(cuda.get_current_device(), "id", 0))  # the simulator's has none
-        loads = planned_loads(guest)
-        # Not [None]: a stride of 0 is taken for a gap.
-        weight, steps = _carry_over(loads.reshape(1, *loads.shape)), _carry_over(planned_steps(guest, tactics.is_lasting))
+        weight = device.as_window(device.carry_over(planned_loads(guest)))
+        steps = device.carry_over(planned_steps(guest, tactics.is_lasting))
         zero, top = value.type(0), value.type(np.inf)
-        yield Site(weight, steps, zero, top, most_of(value), 0, empty, lambda array: guest.hand_back(_carry_back(array)))
+        hand_back = lambda array: guest.hand_back(device.carry_back(array))  # noqa: E731
+        yield Site(weight, steps, zero, top, most_of(value), device.stream_of(0), device.empty, hand_back)
         return
     adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)
     zero, top = adds_up_in.type(0), adds_up_in.type(np.inf if kind.kind == "f" else np.iinfo(adds_up_in).max)
     with cuda.gpus[guest.gpu]:
         check_capability(guest.gpu)
-        weight = see(guest.on_gpu if len(guest.shape) == 3 else guest.on_gpu[None])
-        stream = cuda.external_stream(guest.stream) if guest.stream else 0
-        yield Site(weight, weight, zero, top, most_of(value), stream, guest.empty, lambda array: array)
+        seen = device.see(guest.on_gpu)
+        weight = seen if len(guest.shape) == 3 else device.as_window(seen)
+        yield Site(weight, weight, zero, top, most_of(value), device.stream_of(guest.stream), guest.empty, lambda array: array)
 
 
 @cache
@@ -62,17 +67,3 @@ def check_capability(gpu: int) -> None:
     if capability < LEAST_CAPABILITY and not config.ENABLE_CUDASIM:
         found = ".".join(map(str, capability))
         raise RuntimeError(f"a GPU must have compute capability 8.0 or more, but GPU {gpu} has {found}")
-
-
-# In the simulator the memory of the GPU is that of the CPU.
-empty = np.empty if config.ENABLE_CUDASIM else cuda.device_array
-_carry_over = np.asarray if config.ENABLE_CUDASIM else cuda.to_device
-_carry_back = np.asarray if config.ENABLE_CUDASIM else (lambda array: array.copy_to_host())
-
-
-def _see_on_gpu(array: Any) -> Any:
-    """See an array of the caller's library as Numba does, once: each launch would do so anew, and wait for some libraries."""
-    return cuda.as_cuda_array(array, sync=False)
-
-
-see = np.asarray if config.ENABLE_CUDASIM else _see_on_gpu

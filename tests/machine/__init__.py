@@ -4,20 +4,25 @@ It runs what the compiler made of a kernel, lane by lane, and watches memory and
 simulator, which runs the Python source instead.
 """
 
+import ctypes
+import hashlib
+import math
+import os
 from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 import numba.cuda.compiler
 import numba.cuda.dispatcher
 import numpy as np
 from numba import cuda
-from numba.cuda.cudadrv.devicearray import DeviceNDArray
-from numba.cuda.typing.typeof import Purpose, typeof
+from numba.cuda import types
 
 from .program import SPECIAL, read_program
 from .runner import DEADLOCK, DONE, ENDLESS, OUTSIDE, RACE, run_block
 
-__all__ = ["Kernel", "compile_kernel", "install"]
+__all__ = ["Kernel", "Memory", "compile_kernel", "install"]
 
 WHY = {
     OUTSIDE: "an access outside of memory",
@@ -27,86 +32,81 @@ WHY = {
 }
 
 
-class DeviceArray(DeviceNDArray):
-    """An array as Numba has it on a GPU, with no more to ask it for than there; its memory is that of the CPU."""
+class Memory:
+    """An array as a library has it on a GPU, with no more to ask it for than where it lies: in the memory of the CPU."""
 
     def __init__(self, array):
         self._array = array
-        if array.size:
-            memory = SimpleNamespace(size=array.nbytes)
-            super().__init__(array.shape, array.strides, array.dtype, 0, memory)
-        else:
-            self.shape, self.strides, self.dtype, self.size = array.shape, array.strides, array.dtype, 0
-
-    def __array__(self, dtype=None, copy=None):
-        return np.asarray(self._array, dtype)
+        told = array.__array_interface__
+        self.__cuda_array_interface__ = {name: told[name] for name in ("data", "shape", "typestr", "strides", "version")}
 
     def copy_to_host(self):
         """Copy to the CPU."""
         return self._array.copy()
 
 
-def _see(array):
-    return array if isinstance(array, DeviceArray) else DeviceArray(np.asarray(array))
-
-
 def install(backend):
     """Put this machine in the place of a GPU, which has one stream."""
-    kernels = backend.KERNELS
+    kernels, card = backend.KERNELS, backend.device
     backend.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
     device = SimpleNamespace(id=0, compute_capability=(9, 0))
-    backend.site.cuda = SimpleNamespace(
-        gpus={0: nullcontext()}, external_stream=lambda stream: stream, get_current_device=lambda: device
-    )
-    backend.cuda = backend.site.cuda
-    backend.FEWEST_BLOCKS = backend.memory.FEWEST_BLOCKS = 1
-    backend.empty = backend.site.empty = lambda shape, dtype: DeviceArray(np.empty(shape, dtype))
-    for module in (backend, backend.site, backend.memory):
-        module.see = _see
-    backend.site._carry_over, backend.site._carry_back = _see, DeviceArray.copy_to_host
+    backend.cuda = backend.site.cuda = SimpleNamespace(gpus={0: nullcontext()}, get_current_device=lambda: device)
+    card.empty = lambda shape, dtype: Memory(np.empty(shape, dtype))
+    card.carry_over = lambda array: card.see(Memory(array))
+    card.stream_of = lambda handle: handle
+    card._enter = lambda compiled: compiled
+    card.launch = lambda stream, config, compiled, *parameters: compiled.run(config, parameters)
 
 
-def compile_kernel(function, types, capability=(9, 0)):
-    """Compile a kernel to PTX as if a GPU of this compute capability were here."""
-    device = SimpleNamespace(compute_capability=capability)
-    numba.cuda.dispatcher.get_current_device = numba.cuda.compiler.get_current_device = lambda: device
-    ptx, _ = cuda.compile_ptx(function, types, cc=capability)
-    return ptx
+def compile_kernel(function, kinds, capability=(9, 0)):
+    """Compile a kernel to PTX as if a GPU of this compute capability were here; what was compiled once is kept on disk.
+
+    The folder belongs to the sources as they are.
+    """
+    key = hashlib.sha256(repr((function.__name__, kinds, capability, version("numba-cuda"))).encode()).hexdigest()
+    kept = Path(os.environ["NUMBA_CACHE_DIR"]) / f"{function.__name__}-{key[:32]}.ptx"
+    if not kept.exists():
+        device = SimpleNamespace(compute_capability=capability)
+        numba.cuda.dispatcher.get_current_device = numba.cuda.compiler.get_current_device = lambda: device
+        ptx, _ = cuda.compile_ptx(function, kinds, cc=capability)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        being_written = kept.with_suffix(f".{os.getpid()}")
+        being_written.write_text(ptx)
+        being_written.replace(kept)
+    return kept.read_text()
 
 
 class Kernel:
-    """A kernel that is launched like one of numba.cuda's: ``kernel[blocks, lanes, stream, shared_bytes](*arguments)``.
-
-    Afterwards ``cycles`` holds an estimate for each block: of use where one form of a rule is compared with another.
-    """
+    """A kernel that is compiled like one of numba.cuda's."""
 
     def __init__(self, function):
         self._function = function
-        self._programs = {}
 
-    def __getitem__(self, configuration):
-        blocks, lanes, _, shared_bytes = configuration
-        return lambda *arguments: self._run(blocks, lanes, shared_bytes, arguments)
+    def compile(self, kinds):
+        """Compile it for arguments of these types."""
+        return Compiled(self._function.__name__, read_program(compile_kernel(self._function, kinds)), kinds)
 
-    def _run(self, blocks, lanes, shared_bytes, arguments):
+
+class Compiled:
+    """A kernel as it was compiled for arguments of some types.
+
+    After a run ``cycles`` holds an estimate for each block: of use where one form of a rule is compared with another.
+    """
+
+    def __init__(self, name, program, kinds):
+        self._name, self._program, self._kinds = name, program, kinds
+
+    def run(self, config, parameters):
+        """Run all blocks, one after the other."""
+        blocks, lanes, shared_bytes = config.grid[0], config.block[0], config.shmem_size
         assert shared_bytes <= 48 * 1024, "more shared memory than a block gets that has not asked for it"
-        arguments = tuple(map(_as_numpy, arguments))
-        types = tuple(typeof(argument, Purpose.argument) for argument in arguments)
-        if types not in self._programs:
-            self._programs[types] = read_program(compile_kernel(self._function, types))
-        program = self._programs[types]
-        values, arrays = [], []
-        for argument in arguments:
-            _flatten(argument, values, arrays)
+        program, values = self._program, [_as_bits(parameter) for parameter in parameters]
         assert len(values) == len(program.parameters)
         shared = np.empty(max(8, shared_bytes), np.uint8)
         start = np.zeros(program.num_registers, np.uint64)
         for register, bits in [*zip(program.parameters, values, strict=True), *program.constants.items()]:
             start[register] = bits
-        regions = [
-            (shared.ctypes.data, shared.nbytes),
-            *{(array.ctypes.data, array.nbytes) for array in arrays if array.nbytes},
-        ]
+        regions = [(shared.ctypes.data, shared.nbytes), *sorted(set(_regions(self._kinds, iter(values))))]
         places = np.array([place for place, _ in regions], np.uint64)
         sizes = np.array([size for _, size in regions])
         offsets = np.concatenate([[0], np.cumsum((sizes + 11) // 4)])
@@ -127,28 +127,29 @@ class Kernel:
             )  # fmt: skip
             if how != DONE:
                 line = program.lines[program.rows[at, -1]]
-                raise AssertionError(f"{self._function.__name__}, block {block}, lane {lane}: {WHY[how]} at {at}: {line}")
+                raise AssertionError(f"{self._name}, block {block}, lane {lane}: {WHY[how]} at {at}: {line}")
             self.cycles.append(int(clocks.max()))
 
 
-def _as_numpy(argument):
-    """See arrays of any library as NumPy's."""
-    if isinstance(argument, tuple):
-        return type(argument)(*map(_as_numpy, argument))
-    return np.asarray(argument) if hasattr(argument, "__array__") and not isinstance(argument, np.generic) else argument
+def _as_bits(parameter):
+    """Give the bits of a parameter."""
+    if isinstance(parameter, int):
+        return parameter % 2**64
+    assert isinstance(parameter, ctypes._SimpleCData), parameter
+    return int.from_bytes(bytes(parameter), "little")
 
 
-def _flatten(argument, values, arrays):
-    """Give what a kernel is handed for an argument, as bits."""
-    if isinstance(argument, tuple):
-        for part in argument:
-            _flatten(part, values, arrays)
-    elif isinstance(argument, np.ndarray):
-        arrays.append(argument)
-        values += [0, 0, argument.size, argument.itemsize, argument.ctypes.data, *argument.shape]
-        values += [stride % 2**64 for stride in argument.strides]
-    elif isinstance(argument, (float, np.floating)):
-        wide = np.asarray(argument)
-        values.append(int(wide.view(f"u{wide.itemsize}")))
-    else:
-        values.append(int(argument) % 2**64)
+def _regions(kinds, values):
+    """Give begin and size of each array among the values that kernels are handed for arguments of some types."""
+    for kind in kinds:
+        if isinstance(kind, types.BaseTuple):
+            yield from _regions(kind, values)
+        elif isinstance(kind, types.Array):
+            _, _, size, itemsize, place = (next(values) for _ in range(5))
+            shape, strides = ([next(values) for _ in range(kind.ndim)] for _ in range(2))
+            assert itemsize == kind.dtype.bitwidth // 8
+            assert size == math.prod(shape)
+            if size:
+                yield place, itemsize + sum((count - 1) * step for count, step in zip(shape, strides, strict=True))
+        else:
+            next(values)

@@ -1,0 +1,154 @@
+"""How does the host deal with a GPU: see what lies there, allocate, and launch kernels at the least cost?
+
+At each launch Numba would find out the types of all arguments and take every array apart, which takes longer than to plan: a
+plan is described by hundreds of numbers.  Here an array is taken apart when it is first seen, and a launch is prepared once;
+to start it takes a few microseconds.  ``simulated`` has the same face.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from cuda.core import LaunchConfig, Stream, launch
+from numba import cuda
+from numba.cuda import types
+from numba.cuda.np.numpy_support import from_dtype
+from numba.cuda.typing.typeof import Purpose, typeof
+
+__all__ = ["Launch", "View", "as_window", "carry_back", "carry_over", "empty", "is_dense", "part", "see", "stream_of"]
+
+
+class View:
+    """An array on a GPU, for the host: where it lies, and what a kernel is handed for it."""
+
+    __slots__ = ("_numba_type_", "address", "dtype", "is_dense", "kind", "owner", "parameters", "shape", "strides")
+
+    def __init__(
+        self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], strides: tuple[int, ...] | None, owner: Any
+    ) -> None:
+        dense = _dense_strides(shape, dtype.itemsize)
+        self.address, self.shape, self.dtype, self.strides, self.owner = address, shape, dtype, strides or dense, owner
+        self.is_dense = strides is None or all(
+            size == 1 or step == due  # along an axis of length 1 no one takes a step
+            for size, step, due in zip(shape, strides, dense, strict=True)
+        )
+        self.kind, self._numba_type_ = _kind_and_type(dtype, len(shape), self.is_dense)
+        # The fields of an array in Numba's kernels: nobody counts references there.
+        self.parameters = (0, 0, math.prod(shape), dtype.itemsize, address, *shape, *self.strides)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """The size of a dense array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@lru_cache(maxsize=1024)
+def _dense_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape)))
+
+
+@lru_cache(maxsize=1024)
+def _kind_and_type(dtype: np.dtype[Any], num_axes: int, is_dense: bool) -> tuple[str, Any]:
+    return f"{dtype.str} {num_axes} {is_dense}", types.Array(from_dtype(dtype), num_axes, "C" if is_dense else "A")
+
+
+def see(array: Any) -> View:
+    """See an array of any library that lies on a GPU."""
+    interface = array.__cuda_array_interface__
+    address, _ = interface["data"]
+    return View(address, tuple(interface["shape"]), np.dtype(interface["typestr"]), interface.get("strides"), array)
+
+
+def is_dense(view: View) -> bool:
+    """Tell whether an array lies in C order, without gaps."""
+    return view.is_dense
+
+
+def as_window(view: View) -> View:
+    """See a weight (layers, experts) as a window of one step."""
+    shape, strides = (1, *view.shape), (view.nbytes, *view.strides)
+    return View(view.address, shape, view.dtype, strides, view.owner)
+
+
+def part(memory: View, first_byte: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> View:
+    """See an array in a piece of memory."""
+    return View(memory.address + first_byte, shape, dtype, None, memory)
+
+
+def stream_of(handle: int) -> Stream:
+    """Give the stream of another library."""
+    return Stream.from_handle(handle)
+
+
+empty = cuda.device_array
+
+
+def carry_over(array: Any) -> View:
+    """Carry an array from the CPU to the GPU."""
+    return see(cuda.to_device(array))
+
+
+def carry_back(array: Any) -> Any:
+    """Carry an array from the GPU to the CPU."""
+    return array.copy_to_host()
+
+
+class Launch:
+    """A kernel and what it is handed, ready to be started again and again.
+
+    Where each start names an array that the kernel is handed first, ``first`` is such an array.
+    """
+
+    def __init__(self, kernel: Any, blocks: int, lanes: int, shared_bytes: int, first: View | None, *arguments: Any) -> None:
+        kinds: list[Any] = [kernel, None if first is None else first.kind]
+        self._parameters: list[Any] = []
+        for argument in arguments:
+            _take_apart(argument, kinds, self._parameters)
+        self._entry = _enter(_compile(kernel, tuple(kinds), arguments if first is None else (first, *arguments)))
+        self._config = LaunchConfig(grid=blocks, block=lanes, shmem_size=shared_bytes)
+
+    def start(self, stream: Stream, first: View | None) -> None:
+        """Start it on a stream."""
+        if first is None:
+            launch(stream, self._config, self._entry, *self._parameters)
+        else:
+            launch(stream, self._config, self._entry, *first.parameters, *self._parameters)
+
+
+_COMPILED: dict[tuple[Any, ...], Any] = {}
+
+
+def _compile(kernel: Any, kinds: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+    """Compile a kernel for arguments of such kinds, or find it compiled."""
+    if kinds not in _COMPILED:
+        _COMPILED[kinds] = kernel.compile(tuple(typeof(argument, Purpose.argument) for argument in arguments))
+    return _COMPILED[kinds]
+
+
+def _enter(compiled: Any) -> Any:
+    """Give the entry of a compiled kernel on the current GPU, where it is loaded when it is first wanted there."""
+    return compiled._codelibrary.get_cufunc().kernel
+
+
+def _take_apart(argument: Any, kinds: list[Any], parameters: list[Any]) -> None:
+    """Note of which kind an argument is, and what a kernel is handed for it."""
+    kind = type(argument)
+    if kind is View:
+        kinds.append(argument.kind)
+        parameters += argument.parameters
+        return
+    kinds.append(kind)
+    if kind is int or kind is bool:
+        parameters.append(argument)
+    elif issubclass(kind, tuple):
+        for field in argument:
+            _take_apart(field, kinds, parameters)
+    else:
+        scalar = np.asarray(argument)
+        parameters.append(np.ctypeslib.as_ctypes_type(scalar.dtype)(scalar.item()))

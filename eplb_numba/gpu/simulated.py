@@ -1,0 +1,46 @@
+"""How does the host deal with Numba's simulator, where the GPU has the memory of the CPU?  It has the face of ``card``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Launch", "as_window", "carry_back", "carry_over", "empty", "is_dense", "part", "see", "stream_of"]
+
+see = carry_over = carry_back = np.asarray
+empty = np.empty
+
+
+def is_dense(array: Any) -> bool:
+    """Tell whether an array lies in C order, without gaps."""
+    return bool(array.flags["C_CONTIGUOUS"])
+
+
+def as_window(array: Any) -> Any:
+    """See a weight (layers, experts) as a window of one step."""
+    return array[np.newaxis]
+
+
+def part(memory: Any, first_byte: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """See an array in a piece of memory."""
+    return memory[first_byte : first_byte + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def stream_of(handle: int) -> int:
+    """Give the stream of another library."""
+    return handle
+
+
+class Launch:
+    """A kernel and what it is handed, ready to be started again and again."""
+
+    def __init__(self, kernel: Any, blocks: int, lanes: int, shared_bytes: int, first: Any, *arguments: Any) -> None:
+        del first
+        self._launch, self._arguments = kernel[blocks, lanes, 0, shared_bytes], arguments
+
+    def start(self, stream: int, first: Any) -> None:
+        """Start it: there is one stream."""
+        del stream
+        self._launch(*(() if first is None else (first,)), *self._arguments)

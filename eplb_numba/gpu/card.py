@@ -111,7 +111,7 @@ class Launch:
         for argument in arguments:
             _take_apart(argument, kinds, self._parameters)
         self._entry = _enter(_compile(kernel, tuple(kinds), arguments if first is None else (first, *arguments)))
-        self._config = LaunchConfig(grid=blocks, block=lanes, shmem_size=shared_bytes)
+        self._config = LaunchConfig(grid=(blocks, 1, 1), block=(lanes, 1, 1), shmem_size=shared_bytes)
 
     def start(self, stream: Stream, first: View | None) -> None:
         """Start it on a stream."""

@@ -24,7 +24,7 @@ from eplb_numba.gpu import card
 from eplb_numba.policy import POLICIES
 from eplb_numba.rules.terms import layout_of, tactics_of
 
-from .test_gpu import backend, on_gpu
+from .test_gpu import assert_same, backend, on_gpu
 
 
 class Taker:
@@ -120,4 +120,4 @@ def test_a_launch_is_prepared_once(monkeypatch):
     monkeypatch.setattr(backend.device, "Launch", None)
     there = planner.plan(on_gpu(second))
     here = Planner(2, 8, 12, 4, 2, 4).plan(second)
-    np.testing.assert_array_equal(np.asarray(there.phy2log), here.phy2log)
+    assert_same(there, here)

@@ -324,6 +324,8 @@ def test_strided_weights():
     """A weight whose memory is not contiguous is read as it lies."""
     weight = np.random.default_rng(0).lognormal(0, 1, (8, 3)).astype(np.float32)
     assert_same(plan_experts(on_gpu(weight).T, 12, 1, 1, 4), plan_experts(weight.T, 12, 1, 1, 4))
+    if SIMULATED or ON_MACHINE:  # torch has no array that runs backwards
+        assert_same(plan_experts(on_gpu(weight)[::-1], 3, 1, 1, 1), plan_experts(weight[::-1], 3, 1, 1, 1))
 
 
 def test_shapes_beyond_shared_memory(monkeypatch):
@@ -333,6 +335,25 @@ def test_shapes_beyond_shared_memory(monkeypatch):
     weight = np.random.default_rng(1).lognormal(0, 1, (3, 8)).astype(np.float32)
     for groups in (1, 4):
         assert_same(plan_experts(on_gpu(weight), 12, groups, 2, 4), plan_experts(weight, 12, groups, 2, 4))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+def test_single_rows_beyond_shared_memory():
+    """A single problem whose scratch does not fit into shared memory does not ask for that much, either."""
+    weight = np.random.default_rng(10).lognormal(0, 1, (1, 2048)).astype(np.float32)
+    half = weight[:, :1024]
+    assert_same(
+        plan_experts(on_gpu(half), 1280, 1, 1, 320, policy="deepseek"), plan_experts(half, 1280, 1, 1, 320, policy="deepseek")
+    )
+    for theirs, ours in (
+        (balanced_packing(on_gpu(weight), 64, policy="deepseek"), balanced_packing(weight, 64, policy="deepseek")),
+        (replicate_experts(on_gpu(weight), 2560), replicate_experts(weight, 2560)),
+    ):
+        for one, other in zip(theirs, ours, strict=True):
+            np.testing.assert_array_equal(on_cpu(one), other)
+    steps = np.random.default_rng(11).lognormal(0, 1, (3, 1, 512))
+    policy = replace(POLICIES["balanced"], lasting_swaps=2, lasting_starts=1, swaps=2, starts=1, pair_swaps=0)
+    assert_same(plan_experts(on_gpu(steps), 576, 1, 1, 64, policy=policy), plan_experts(steps, 576, 1, 1, 64, policy=policy))
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf, 1e38])

@@ -87,7 +87,7 @@ def test_packing_equals_the_reference(name, data):
     pack_index, rank_in_pack = balanced_packing(weight, num_packs, policy=policy)
     value = weight.dtype.type
     for row, loads in enumerate(weight):
-        bound = max(reference.add(loads, value) / value(num_packs), max(loads))
+        bound = max(reference.add_by_eighths(loads, value) / value(num_packs), max(loads))
         problem = reference.Problem(list(loads), [0] * num_items, num_packs, 0, bound)
         stream = reference.mix(reference.mix(reference.mix(0, 0), 0), row)
         packs = reference.pack(problem, policy, stream, False)

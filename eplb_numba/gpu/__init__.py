@@ -163,7 +163,7 @@ def _lasting_orders(
     window_bytes = work.window_values.nbytes // num_layers if work.window_from > 0 else 0
     nodes, outlook_bytes = min(num_layers * layout.num_nodes, len(work.outlook_values)), 0
     if work.outlook_from > 0:
-        scratch_bytes = work.values.nbytes + work.integers.nbytes if len(work.values) == 1 else 0
+        scratch_bytes = work.values.nbytes + work.integers.nbytes if work.scratch_is_shared else 0
         nodes = num_layers * layout.num_nodes
         outlook_bytes = work.outlook_from - OFFER_BYTES - scratch_bytes  # the gap before it
         outlook_bytes += work.outlook_values.nbytes + work.outlook_integers.nbytes
@@ -202,7 +202,7 @@ def _order(
 ) -> Order:
     """Prepare the launch of a block for each problem or, where blocks have scratch of their own, for as many as have any."""
     shared_bytes = OFFER_BYTES + more_bytes
-    if scratch is not None and len(scratch.values) == 1:
+    if scratch is not None and scratch.scratch_is_shared:
         shared_bytes += scratch.values.nbytes + scratch.integers.nbytes
     elif scratch is not None:
         problems = min(problems, len(scratch.values))

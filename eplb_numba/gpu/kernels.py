@@ -44,11 +44,11 @@ def _shared(row: Any, first_byte: int) -> Any:
 @rule
 def _scratch(work: Work, layout: Layout) -> tuple[Any, Any, Any]:
     """Give the scratch of this block: a place for the loads of a layer, then values and integers."""
-    if len(work.values) > 1:
-        values, integers = strip(work.values[cuda.blockIdx.x]), strip(work.integers[cuda.blockIdx.x])
-    else:
+    if work.scratch_is_shared:
         values = _shared(work.values, OFFER_BYTES)
         integers = _shared(work.integers, OFFER_BYTES + len(values) * work.values.itemsize)
+    else:
+        values, integers = strip(work.values[cuda.blockIdx.x]), strip(work.integers[cuda.blockIdx.x])
     loads, values = take(values, layout.num_logical)
     return loads, values, integers
 

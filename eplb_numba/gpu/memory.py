@@ -28,7 +28,8 @@ class Work(NamedTuple):
 
     stage_values: Any  # (layers, tries, ...)
     stage_integers: Any  # (layers, tries, ...)
-    values: Any  # (blocks, ...) scratch of each block; a single row tells how much shared memory takes its place
+    scratch_is_shared: bool  # whether the scratch of a block lies in shared memory
+    values: Any  # (blocks, ...) scratch of each block; where that is in shared memory, a row that tells how much
     integers: Any  # (blocks, ...)
     first_near: Any  # (layers, parts, 2) the first start that came near enough, KEPT_APART and PUT_TOGETHER, or NOBODY_ASKS
     sound: Any  # (layers) whether a layer's loads are loads
@@ -36,7 +37,7 @@ class Work(NamedTuple):
     scenarios: Any  # (layers) how many a layer's window stands for
     window_values: Any  # (layers, ...)
     window_from: int  # the byte of shared memory where a window is read that fits there, or 0
-    outlook_values: Any  # (blocks, ...); a single row tells how much shared memory takes its place
+    outlook_values: Any  # (blocks, ...) or, likewise, a row
     outlook_integers: Any  # (blocks, ...)
     outlook_from: int  # the byte of shared memory where an outlook starts that fits there, or 0
 
@@ -63,10 +64,10 @@ def allocate(
     num_values, num_integers = bench_size(layout)
     num_values += layout.num_logical  # the loads that were taken in
     scratch_bytes = num_values * dtype.itemsize + num_integers * 4
-    fits = scratch_bytes <= SHARED_BYTES
-    blocks = 1 if fits else min(num_layers * parts * (tactics.starts if starts else 1), MOST_BLOCKS)
+    is_shared = scratch_bytes <= SHARED_BYTES
+    blocks = 1 if is_shared else min(num_layers * parts * (tactics.starts if starts else 1), MOST_BLOCKS)
     outlook_values, outlook_integers = outlook_size(layout, config.ENABLE_CUDASIM)
-    outlook_from = OFFER_BYTES + (-(-scratch_bytes // 8) * 8 if fits else 0)
+    outlook_from = OFFER_BYTES + (-(-scratch_bytes // 8) * 8 if is_shared else 0)
     if outlook_from + outlook_values * dtype.itemsize + outlook_integers * 4 > OFFER_BYTES + SHARED_BYTES:
         outlook_from = 0
     outlook_blocks = min(num_layers * layout.num_nodes, MOST_BLOCKS) if is_lasting and outlook_from == 0 else 1
@@ -89,7 +90,7 @@ def allocate(
     )
     made = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
     window_from = OFFER_BYTES if window_bytes <= SHARED_BYTES else 0
-    return Work(**arrays, window_from=window_from, outlook_from=outlook_from), made
+    return Work(**arrays, scratch_is_shared=is_shared, window_from=window_from, outlook_from=outlook_from), made
 
 
 def _arrays_of_starts(
@@ -109,8 +110,12 @@ def _arrays_of_starts(
 
 
 def _allocate_all(empty: Allocator, **arrays: tuple[tuple[int, ...], np.dtype[Any]]) -> dict[str, Any]:
-    """Allocate arrays of some shapes and types in one piece: a library takes a while for each."""
-    ends = list(accumulate(-(-math.prod(shape) * dtype.itemsize // ALIGNMENT) * ALIGNMENT for shape, dtype in arrays.values()))
+    """Allocate arrays of some shapes and types in one piece, for a library takes a while for each.
+
+    There is a gap behind each, so that whoever writes beyond its end does not write to the next one.
+    """
+    sizes = (math.prod(shape) * dtype.itemsize for shape, dtype in arrays.values())
+    ends = list(accumulate((size // ALIGNMENT + 1) * ALIGNMENT for size in sizes))
     memory = device.see(empty((ends[-1],), np.dtype(np.uint8)))
     begins = [0, *ends[:-1]]
     return {name: device.part(memory, begin, *arrays[name]) for name, begin in zip(arrays, begins, strict=True)}

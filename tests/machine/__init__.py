@@ -149,7 +149,9 @@ def _regions(kinds, values):
             shape, strides = ([next(values) for _ in range(kind.ndim)] for _ in range(2))
             assert itemsize == kind.dtype.bitwidth // 8
             assert size == math.prod(shape)
+            # Of an array that runs backwards the strides are negative.
+            ways = [(count - 1) * ((step + 2**63) % 2**64 - 2**63) for count, step in zip(shape, strides, strict=True)]
             if size:
-                yield place, itemsize + sum((count - 1) * step for count, step in zip(shape, strides, strict=True))
+                yield place + sum(way for way in ways if way < 0), itemsize + sum(map(abs, ways))
         else:
             next(values)

@@ -78,8 +78,8 @@ class Planner:
     The arrays of a plan belong to the planner: read them, and copy what must outlive the next plan.  A planner serves
     one thread and, on a GPU, one stream at a time.
 
-    To capture a planner in a CUDA graph, plan once before that with a weight of the same shape, type and memory order: the
-    first plan compiles, and allocates the results.
+    To capture a planner in a CUDA graph, plan once before that with a weight of the same library, shape, type and memory
+    order: the first plan compiles, and allocates the results.
 
     Examples
     --------

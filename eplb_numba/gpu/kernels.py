@@ -27,10 +27,8 @@ if not config.ENABLE_CUDASIM:
 
 __all__ = ["KEPT_APART", "KERNELS", "NOBODY_ASKS", "PUT_TOGETHER"]
 
-KEPT_APART, PUT_TOGETHER = (
-    0,
-    1,
-)  # how replicas of one expert are packed where the starts of a packing are made beside each other
+# How replicas of one expert are packed where the starts of a packing are made beside each other.
+KEPT_APART, PUT_TOGETHER = 0, 1
 NOBODY_ASKS = -1  # for the starts that pack them together
 
 

@@ -48,7 +48,10 @@ def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Si
         weight = device.as_window(device.carry_over(planned_loads(guest)))
         steps = device.carry_over(planned_steps(guest, tactics.is_lasting))
         zero, top = value.type(0), value.type(np.inf)
-        hand_back = lambda array: guest.hand_back(device.carry_back(array))  # noqa: E731
+
+        def hand_back(array: Any) -> Any:
+            return guest.hand_back(device.carry_back(array))
+
         yield Site(weight, steps, zero, top, most_of(value), device.stream_of(0), device.empty, hand_back)
         return
     adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)

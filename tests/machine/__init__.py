@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 from contextlib import nullcontext
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,9 +61,12 @@ def install(backend):
 def compile_kernel(function, kinds, capability=(9, 0)):
     """Compile a kernel to PTX as if a GPU of this compute capability were here; what was compiled once is kept on disk.
 
-    The folder belongs to the sources as they are.
+    The folder belongs to the package's sources as they are.
     """
-    key = hashlib.sha256(repr((function.__name__, kinds, capability, version("numba-cuda"))).encode()).hexdigest()
+    compilers = sorted((found.name, found.version) for found in distributions() if found.name.startswith(("numba", "nvidia")))
+    key = hashlib.sha256(
+        repr((function.__name__, function.__code__.co_code, kinds, capability, compilers)).encode()
+    ).hexdigest()
     kept = Path(os.environ["NUMBA_CACHE_DIR"]) / f"{function.__name__}-{key[:32]}.ptx"
     if not kept.exists():
         device = SimpleNamespace(compute_capability=capability)

@@ -323,7 +323,7 @@ def plan_layer(loads, num_replicas, num_groups, num_nodes, num_gpus, policy, lay
             bounds.append(planned[3])
         if best is None or max(gpu_loads) < max(best[2]):
             best = (slots, counts, gpu_loads, min(max(bounds), max(gpu_loads)))
-        enough = max(bounds) if num_groups == num_nodes else add_by_eighths(gpu_loads, value) / value(num_gpus)
+        enough = max(bounds) if num_groups == num_nodes else add_by_eighths(group_loads, value) / value(num_gpus)
         if max(gpu_loads) <= enough * value(1 + policy.tolerance):
             break
     return best

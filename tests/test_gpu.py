@@ -257,6 +257,18 @@ def test_whole_nodes_give_the_same_bits(name):
 
 
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+@pytest.mark.parametrize("tolerance", [0.0, 0.004])
+def test_many_tries_give_the_same_bits(tolerance):
+    """Tries that other blocks have shown to be of no use are given up, whoever comes first, and nothing changes."""
+    policy = replace(POLICIES["optimize_and_2item_swap"], restarts=20, tolerance=tolerance)
+    weight = np.random.default_rng(12).lognormal(0, 1, (3, 64)).astype(np.float32)
+    weight[2, ::3] = weight[2, 0]  # ties
+    for groups in (16, 4, 1):
+        theirs = plan_experts(on_gpu(weight), 80, groups, 4, 16, policy=policy)
+        assert_same(theirs, plan_experts(weight, 80, groups, 4, 16, policy=policy))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
 @each_policy
 def test_more_packs_than_lanes_give_the_same_bits(name):
     """Where a warp has fewer lanes than there are packs, nothing changes; nor where replicas have to be kept apart."""

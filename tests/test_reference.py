@@ -42,6 +42,13 @@ def test_any_policy_equals_the_reference(problem, policy):
     assert_same_plan(weight, numbers, policy)
 
 
+@given(problem=problems(), policy=any_policies, tries=st.integers(3, 12))
+def test_many_tries_equal_the_reference(problem, policy, tries):
+    """Tries that are given up early make no difference: the reference finishes them all."""
+    weight, numbers = problem
+    assert_same_plan(weight, numbers, replace(policy, restarts=tries))
+
+
 @given(problem=problems(), policy=st.builds(Policy, swaps=st.just(9), pair_swaps=st.just(9), heaviest=st.integers(1, 3)))
 def test_a_double_swap_must_gain_more_than_the_single_one(problem, policy):
     """Where singles come from the first partner and doubles compete with them, the gain of that single counts."""

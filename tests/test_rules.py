@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from numba import njit
 
 from eplb_numba import POLICIES, Topology, plan_experts
+from eplb_numba.rules import place, refine
 from eplb_numba.policy import find_policy
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.outlast import outlast_layers
-from eplb_numba.rules.place import Placement, placement_arrays, plan_layers
+from eplb_numba.rules.node import place_node
+from eplb_numba.rules.place import Placement, assign_groups, placement_arrays, plan_layers
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
-from eplb_numba.rules.scratch import bench_size, outlook_size, stage_size, window_size
+from eplb_numba.rules.scratch import bench_size, cut_stage, cut_tools, outlook_size, stage_size, window_size
 from eplb_numba.rules.sort import DIGITS, FEW, MANY, NO_END, sort_descending
-from eplb_numba.rules.terms import Job, Tables, layout_of, tactics_of
+from eplb_numba.rules.swap import best_pair_swap
+from eplb_numba.rules.terms import Bench, Job, Tables, layout_of, tactics_of
 
 from . import reference
 from .cases import QUICK_POLICIES, problems
@@ -54,6 +57,42 @@ def test_plain_python_plans_the_same(name, problem):
     np.testing.assert_array_equal(placement.gpu_loads, compiled.gpu_loads)
     np.testing.assert_array_equal(placement.bounds, compiled.bound)
     np.testing.assert_array_equal(placement.balancedness, compiled.balancedness)
+
+
+@given(problem=problems(hierarchical=True), name=st.sampled_from(sorted(POLICIES)), restart=st.integers(0, 5))
+def test_no_node_comes_below_its_floor(problem, name, restart):
+    """Whatever rounding does, what a node's heaviest GPU is expected not to go below is no more than what it comes to."""
+    weight, numbers = problem
+    layout, tactics = layout_of(Topology(weight.shape[1], *numbers)), tactics_of(POLICIES[name], 0, weight.dtype)
+    tables = scratch(layout, weight.dtype)
+    groups, replicas = (cut_tools(Bench(tables.values, tables.integers, layout, of_groups)) for of_groups in (True, False))
+    stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
+    for layer, loads in enumerate(weight):
+        assign_groups(loads, layer, restart, tactics, groups, stage)
+        for node in range(layout.num_nodes):
+            place_node(loads, layer, restart, node, weight.dtype.type(np.inf), tactics, replicas, stage)
+        assert np.all(stage.floors <= stage.heaviest)
+
+
+@pytest.mark.parametrize("groups", [6, 1])
+def test_tries_are_given_up(groups, monkeypatch):
+    """Most tries end with their first node, or before two go for two; and it is the best one that is delivered."""
+    tries = 30
+    weight = np.random.default_rng(12).lognormal(0, 1, (1, 48)).astype(np.float32)
+    layout = layout_of(Topology(48, 60, groups, 3, 12))
+    policy = replace(POLICIES["optimize_and_2item_swap"], restarts=tries, pair_swaps=2)
+    placement = Placement(*(np.zeros(shape, kind) for shape, kind in placement_arrays(1, layout, weight.dtype)))
+    tactics = tactics_of(policy, 0, weight.dtype)
+    compiled = plan_experts(weight, 60, groups, 3, 12, policy=policy)
+    placed, searched = [], []
+    monkeypatch.setattr(place, "place_node", lambda *given: (placed.append(given), place_node(*given)))
+    monkeypatch.setattr(refine, "best_pair_swap", lambda *given: (searched.append(given), best_pair_swap(*given))[1])
+    plan_layers(job_of(weight, layout, tactics), 0, 1, scratch(layout, weight.dtype), placement)
+    np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
+    if groups > 1:
+        assert len(placed) < tries * layout.num_nodes / 2
+    else:
+        assert len(searched) < tries / 2
 
 
 @settings(max_examples=20)

@@ -137,7 +137,7 @@ def _orders(
     lasts = _lasts(site, tactics)
     orders, reads, loads = _taken_in(site, work, lasts)
     given = *loads, site.most, layout, tactics, work
-    if layout.num_groups > layout.num_nodes or starts is not None:
+    if layout.num_groups > layout.num_nodes or num_tries > 1 or starts is not None:
         orders.append(_order(KERNELS.assign, site, reads, num_layers * num_tries, *given, scratch=work))
     parts = num_layers * num_tries * layout.num_nodes
     if starts is None:

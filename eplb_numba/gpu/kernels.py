@@ -11,7 +11,17 @@ from ..rules.intake import take_in
 from ..rules.node import place_node
 from ..rules.outlast import outlast_node
 from ..rules.pack import best_start, keep
-from ..rules.place import assign_groups, best_try, deliver, first_try, list_slots, restage
+from ..rules.place import (
+    assign_groups,
+    best_try,
+    ceiling_after,
+    deliver,
+    first_try,
+    is_lost,
+    list_slots,
+    node_in_turn,
+    restage,
+)
 from ..rules.rows import pack_row, replicate_row
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall
 from ..rules.starts import place_start, settle_node
@@ -93,7 +103,9 @@ def _assign(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def
         layer, attempt = problem // tries, problem % tries
         _fetch(weight, layer, most, loads)
         restart = attempt + first_try(layout, tactics)
-        assign_groups(loads, layer, restart, tactics, tools, _stage(work, layer, attempt, layout).order)
+        assign_groups(loads, layer, restart, tactics, tools, _stage(work, layer, attempt, layout))
+        if lane() == 0:
+            work.ceilings[layer, attempt] = np.inf
         for part in range(attempt * nodes + lane(), (attempt + 1) * nodes, lanes()):
             work.first_near[layer, part, KEPT_APART] = tactics.starts
 
@@ -101,19 +113,41 @@ def _assign(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def
 def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
-    tries, nodes = work.stage_values.shape[1], layout.num_nodes
-    for problem in range(cuda.blockIdx.x, len(work.stage_values) * tries * nodes, cuda.gridDim.x):
-        layer, part = problem // (tries * nodes), problem % (tries * nodes)
+    layers, tries, nodes = len(work.stage_values), work.stage_values.shape[1], layout.num_nodes
+    for problem in range(cuda.blockIdx.x, layers * tries * nodes, cuda.gridDim.x):
+        # The tries of a layer follow one another as far as they can, so that late ones find early ones finished.
+        part, layer = problem // layers, problem % layers
         attempt, node = part // nodes, part % nodes
+        stage = _stage(work, layer, attempt, layout)
+        ceiling = weight.dtype.type(np.inf)
+        if tries > 1:
+            ceiling = _ceiling_before(attempt, strip(work.ceilings[layer]))
+            if is_lost(stage, ceiling):
+                continue
+            node = node_in_turn(node, stage)
         is_sound = _fetch(weight, layer, most, loads)
         if part == 0:
             work.sound[layer] = is_sound
-        stage = _stage(work, layer, attempt, layout)
-        if layout.num_groups == nodes:  # then there was nothing to choose, and the groups were not assigned before
+        if tries == 1 and layout.num_groups == nodes:  # there was nothing to choose, and groups were not assigned before
             for place in range(node * layout.node_experts + lane(), (node + 1) * layout.node_experts, lanes()):
                 stage.order[place] = place
             barrier()
-        place_node(loads, layer, attempt + first_try(layout, tactics), node, tactics, tools, stage)
+        place_node(loads, layer, attempt + first_try(layout, tactics), node, ceiling, tactics, tools, stage)
+        if tries > 1 and lane() == 0:
+            cuda.threadfence()  # behind it the last of a try's blocks sees what the others have staged
+            ceiling = ceiling_after(layout, tactics, stage)
+            if ceiling < np.inf:
+                work.ceilings[layer, attempt] = ceiling
+
+
+@rule
+def _ceiling_before(attempt: int, ceilings: Any) -> Any:
+    """Give what a try must come below, from the ceilings (tries) of those before it, to be delivered."""
+    lowest = ceilings.dtype.type(np.inf)
+    for other in range(lane(), attempt, lanes()):
+        lowest = min(lowest, ceilings[other])  # another block may write it at any moment
+    negated, _ = best_lane(-lowest, 0)
+    return -negated
 
 
 def _place_start(weight, most, layout, tactics, work, starts, together):  # type: ignore[no-untyped-def]

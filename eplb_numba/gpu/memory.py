@@ -31,6 +31,7 @@ class Work(NamedTuple):
     scratch_is_shared: bool  # whether the scratch of a block lies in shared memory
     values: Any  # (blocks, ...) scratch of each block; where that is in shared memory, a row that tells how much
     integers: Any  # (blocks, ...)
+    ceilings: Any  # (layers, tries) what later tries must come below, once a try is finished; infinite until then
     first_near: Any  # (layers, parts, 2) the first start that came near enough, KEPT_APART and PUT_TOGETHER, or NOBODY_ASKS
     sound: Any  # (layers) whether a layer's loads are loads
     loads: Any  # (1, layers, experts) of a weight that is taken in by a launch of its own
@@ -79,6 +80,7 @@ def allocate(
         stage_integers=((num_layers, num_tries, stage_integers), integer),
         values=((blocks, num_values), dtype),
         integers=((blocks, num_integers), integer),
+        ceilings=((num_layers, num_tries), dtype),
         first_near=((num_layers, parts, 2), integer),
         sound=((num_layers,), integer),
         loads=((1, num_layers, layout.num_logical), dtype),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .noise import stream_of
 from .pack import pack
 from .replicate import node_bound, replicate
@@ -16,23 +18,28 @@ __all__ = ["copies_apart", "is_dear", "limits", "load_node", "may_be_dear", "pla
 
 
 @rule
-def place_node(loads: Any, layer: int, restart: int, index: int, tactics: Tactics, tools: Tools, stage: Stage) -> None:
+def place_node(
+    loads: Any, layer: int, restart: int, index: int, ceiling: Any, tactics: Tactics, tools: Tools, stage: Stage
+) -> None:
     """Replicate a node's experts, pack the replicas onto its GPUs and stage the result; loads are the layer's (num_logical).
 
     Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
-    together if the tactics allow it: the second attempt finds that out, the third packs them so.
+    together if the tactics allow it: the second attempt finds that out, the third packs them so.  A node whose heaviest GPU
+    will not come below the ceiling may be left as it is then: nobody wants that try.
     """
     stream = stream_of(tactics.seed, layer, restart, index + 1)
     layout = tools.bench.layout
     load_node(loads, index, tools, stage)
     largest = bound = tools.bench.values.dtype.type(0)
+    if not _stands_alone(tactics):
+        ceiling = tools.bench.values.dtype.type(np.inf)
     for attempt in range(3):
         copies, most = limits(layout, tactics, attempt > 0)
         bound_here = replicate_node(tools, most)
         if attempt == 0:
             bound = bound_here
         plainly = attempt == 1
-        reached = pack(tools, tactics, plainly, copies, bound, stream, restart > 0 and not plainly)
+        reached = pack(tools, tactics, plainly, copies, bound, stream, restart > 0 and not plainly, ceiling)
         if plainly:
             if not is_dear(largest, reached, tactics):
                 break
@@ -41,6 +48,12 @@ def place_node(loads: Any, layer: int, restart: int, index: int, tactics: Tactic
             stage_node(index, bound, tools, stage)
             if not may_be_dear(largest, bound, layout, tactics):
                 break
+
+
+@rule
+def _stands_alone(tactics: Tactics) -> bool:
+    """Tell whether nothing depends on a node's packing unless its try is delivered."""
+    return tactics.starts == 1 and tactics.apart != WHERE_CHEAP
 
 
 @rule

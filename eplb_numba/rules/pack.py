@@ -19,12 +19,14 @@ __all__ = ["best_start", "keep", "pack", "pack_from", "pack_plainly"]
 
 
 @rule
-def pack(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any, stream: int, disturbed: bool) -> Any:
+def pack(
+    tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any, stream: int, disturbed: bool, ceiling: Any
+) -> Any:
     """Pack the items from as many starts as the tactics say, keep one start's packing and give its largest load.
 
     The first start that comes near enough to the bound is kept, else the best; ties go to the first.  The first start is
     undisturbed unless the caller wants it otherwise.  Plainly is one start and no swaps.  copies limits the replicas of one
-    expert in a pack; 0 is no limit.
+    expert in a pack; 0 is no limit.  A start that will not come below the ceiling may end early.
     """
     value = tools.bench.values.dtype.type
     choice = _has_choice(tools)
@@ -36,7 +38,7 @@ def pack(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any,
             if start == 0 and not disturbed:
                 bound = max(bound, _floor(tools))
         _pack_once(tools, copies)
-        largest, spread = _improve(tools, tactics, plainly, copies, bound)
+        largest, spread = _improve(tools, tactics, plainly, copies, bound, ceiling)
         if start == 0:
             first_largest = largest
         near = largest <= times(bound, tactics.limit)
@@ -80,7 +82,7 @@ def pack_from(
     if disturbed or start > 0:
         _sort(tools, tactics, stir(stream, start), True)
     _pack_once(tools, copies)
-    largest, spread = _improve(tools, tactics, False, copies, bound)
+    largest, spread = _improve(tools, tactics, False, copies, bound, tools.bench.values.dtype.type(np.inf))
     return largest, spread, largest <= times(bound, tactics.limit)
 
 
@@ -135,10 +137,10 @@ def _pack_once(tools: Tools, copies: int) -> None:
 
 
 @rule
-def _improve(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any) -> tuple[Any, Any]:
+def _improve(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any, ceiling: Any) -> tuple[Any, Any]:
     """Swap items of the packing on the desk, unless it is to be plain; give its largest load and its spread."""
     if _has_choice(tools) and not plainly and tactics.swaps + tactics.pair_swaps > 0:
-        refine(tools, tactics, copies, bound)
+        refine(tools, tactics, copies, bound, ceiling)
     pack_loads = recall(tools).desk.trial.pack_loads
     largest = largest_of(pack_loads)
     return largest, largest - smallest_of(pack_loads) if tactics.by_spread else largest

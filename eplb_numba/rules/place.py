@@ -1,7 +1,8 @@
 """How does one layer get from its loads to a placement?
 
 Groups go to nodes; inside each node experts are replicated and the replicas go to GPUs.  Each try does all of that anew, and
-leaves its result on a stage; the try whose heaviest GPU is lightest is delivered.
+leaves its result on a stage; the try whose heaviest GPU is lightest is delivered.  Of several tries most are given up early: a
+single node can show that a try will not be better than another one.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ import numpy as np
 from .node import place_node
 from .noise import stream_of
 from .pack import pack
-from .scratch import cut_stage, cut_tools, recall
-from .sums import largest_here, largest_of, total_here, total_of
+from .scratch import cut_stage, cut_tools, recall, recall_stage
+from .sums import largest_here, largest_of, total_of
 from .terms import EITHER, Bench, Job, Layout, Stage, Tables, Tactics, Tools
 from .words import barrier, best_lane, lane, lanes, rule, strip, times
+
+ROUNDING = 2.0**-22  # twice what an operation in float32 may be off by, relatively; float64 is nearer
+LEAST_NORMAL = 2.0**-126  # loads below are off by more
 
 __all__ = [
     "Placement",
     "assign_groups",
     "best_try",
+    "ceiling_after",
     "deliver",
     "first_try",
+    "is_lost",
     "list_slots",
+    "node_in_turn",
     "placement_arrays",
     "plan_layers",
     "restage",
@@ -63,40 +70,27 @@ def plan_layers(job: Job, first: int, step: int, tables: Tables, placement: Plac
     replicas = cut_tools(Bench(tables.values, tables.integers, layout, False))
     stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
     for layer in range(first, len(weight), step):
-        lightest = weight.dtype.type(np.inf)
+        ceiling = weight.dtype.type(np.inf)
         for restart in range(first_try(layout, tactics), tactics.restarts):
-            if not _try_layer(weight[layer], layer, restart, tactics, groups, replicas, stage):
-                continue
-            heaviest = largest_of(stage.heaviest)
-            if heaviest < lightest or restart == first_try(layout, tactics):
-                lightest = heaviest
+            if _try_layer(weight[layer], layer, restart, ceiling, tactics, groups, replicas, stage):
                 deliver(layer, layout, stage, placement)
-            if is_enough(layout, tactics, stage):
-                break
+                ceiling = ceiling_after(layout, tactics, stage)
+                if ceiling == 0:
+                    break
 
 
 @rule
 def best_try(layout: Layout, tactics: Tactics, stage_values: Any, stage_integers: Any) -> int:
-    """Give the try that plan_layers would deliver, where each try of a layer stands on a stage of its own (tries, ...).
-
-    Each lane looks at some of the tries: which is the first that is enough, and which is the best up to that one?
-    """
-    value = stage_values.dtype.type
-    is_last, last = value(0), len(stage_values) - 1
-    if last == 0:
-        return last
+    """Give the try that plan_layers would deliver, where each try of a layer stands on a stage of its own (tries, ...)."""
+    lowest, best = stage_values.dtype.type(np.inf), 0
+    if len(stage_values) == 1:
+        return best
     for attempt in range(lane(), len(stage_values), lanes()):
         stage = cut_stage(Bench(strip(stage_values[attempt]), strip(stage_integers[attempt]), layout, False))
-        if is_last == 0 and is_enough(layout, tactics, stage):
-            is_last, last = value(1), attempt
-    _, last = best_lane(is_last, last)
-    lightest, best = value(np.inf), last
-    for attempt in range(lane(), last + 1, lanes()):
-        stage = cut_stage(Bench(strip(stage_values[attempt]), strip(stage_integers[attempt]), layout, False))
-        heaviest = largest_here(stage.heaviest)
-        if heaviest < lightest:
-            lightest, best = heaviest, attempt
-    _, best = best_lane(-lightest, best)
+        ceiling = ceiling_after(layout, tactics, stage)
+        if ceiling < lowest:
+            lowest, best = ceiling, attempt
+    _, best = best_lane(-lowest, best)
     return best
 
 
@@ -157,27 +151,52 @@ def first_try(layout: Layout, tactics: Tactics) -> int:
 
 
 @rule
-def _try_layer(loads: Any, layer: int, restart: int, tactics: Tactics, groups: Tools, replicas: Tools, stage: Stage) -> bool:
-    """Plan a layer once and stage the result; tell whether there was anything to plan that is not on the stage already."""
-    if not assign_groups(loads, layer, restart, tactics, groups, stage.order):
+def _try_layer(
+    loads: Any, layer: int, restart: int, ceiling: Any, tactics: Tactics, groups: Tools, replicas: Tools, stage: Stage
+) -> bool:
+    """Plan a layer once and stage the result; tell whether it comes below the ceiling and is none that was staged before."""
+    if not assign_groups(loads, layer, restart, tactics, groups, stage):
         return False
-    for node in range(stage.bench.layout.num_nodes):
-        place_node(loads, layer, restart, node, tactics, replicas, stage)
-    return True
+    for turn in range(stage.bench.layout.num_nodes):
+        if is_lost(stage, ceiling):
+            return False
+        place_node(loads, layer, restart, node_in_turn(turn, stage), ceiling, tactics, replicas, stage)
+    return not is_lost(stage, ceiling)
 
 
 @rule
-def is_enough(layout: Layout, tactics: Tactics, stage: Stage) -> bool:
-    """Tell whether no other try can do better by more than the tolerance.
+def is_lost(stage: Stage, ceiling: Any) -> bool:
+    """Tell whether a node shows that the try on the stage will not come below the ceiling, and need not be finished."""
+    endless = stage.loads.dtype.type(np.inf)
+    most = stage.loads.dtype.type(0)
+    for node in range(lane(), len(stage.floors), lanes()):
+        heaviest = stage.heaviest[node]
+        most = max(most, heaviest if heaviest < endless else stage.floors[node])
+    most, _ = best_lane(most, 0)
+    return not most < ceiling
 
-    The staged one is so near to the bound that either holds for every try, because groups leave no choice, or would even if
-    there were no groups.
+
+@rule
+def node_in_turn(turn: int, stage: Stage) -> int:
+    """Give the node that is placed in some turn: first the one that will most likely have the heaviest GPU."""
+    floors = stage.floors
+    first = 0
+    for node in range(1, len(floors)):
+        if floors[node] > floors[first]:
+            first = node
+    return (first + turn) % len(floors)
+
+
+@rule
+def ceiling_after(layout: Layout, tactics: Tactics, stage: Stage) -> Any:
+    """Give what a later try must come below to be delivered in place of the staged one: 0, if no other can do better.
+
+    That is so, up to the tolerance, where the staged one is so near to the bound that either holds for every try, because
+    groups leave no choice, or would even if there were no groups.
     """
-    if layout.num_groups > layout.num_nodes:
-        bound = total_here(stage.loads) / stage.loads.dtype.type(layout.num_gpus)
-    else:
-        bound = largest_here(stage.bounds)
-    return largest_here(stage.heaviest) <= times(bound, tactics.limit)
+    heaviest = largest_here(stage.heaviest)
+    bound = stage.mean[0] if layout.num_groups > layout.num_nodes else largest_here(stage.bounds)
+    return heaviest if heaviest > times(bound, tactics.limit) else stage.heaviest.dtype.type(0)
 
 
 @rule
@@ -202,7 +221,7 @@ def deliver(layer: int, layout: Layout, stage: Stage, placement: Placement) -> N
 
 
 @rule
-def assign_groups(loads: Any, layer: int, restart: int, tactics: Tactics, tools: Tools, order: Any) -> bool:
+def assign_groups(loads: Any, layer: int, restart: int, tactics: Tactics, tools: Tools, stage: Stage) -> bool:
     """Assign groups to nodes and order the experts node by node; tell whether the first restart differs from try -1.
 
     loads are those of the layer (num_logical).
@@ -210,8 +229,9 @@ def assign_groups(loads: Any, layer: int, restart: int, tactics: Tactics, tools:
     layout = tools.bench.layout
     if layout.num_groups > layout.num_nodes:
         bound = _load_groups(loads, tools)
-        pack(tools, tactics, restart < 0, 0, bound, stream_of(tactics.seed, layer, restart, 0), restart > 0)
-    groups = recall(tools).kept
+        pack(tools, tactics, restart < 0, 0, bound, stream_of(tactics.seed, layer, restart, 0), restart > 0, loads.dtype.type(np.inf))
+    _expect(layout, tools, stage)
+    groups, order = recall(tools).kept, recall_stage(stage).order
     group_experts = layout.group_experts
     differs = restart != 0 or first_try(layout, tactics) == 0
     for place in range(layout.num_groups):
@@ -224,6 +244,32 @@ def assign_groups(loads: Any, layer: int, restart: int, tactics: Tactics, tools:
             order[place * group_experts + index] = group * group_experts + index
     barrier()
     return differs
+
+
+@rule
+def _expect(layout: Layout, tools: Tools, stage: Stage) -> None:
+    """Note what the assigned groups let expect of each node, and in the mean.
+
+    However the sums of a node are rounded, they differ by less than the slack: each of its loads is added, divided or
+    multiplied once in all, and a little more.
+    """
+    _, items, kept, _, _ = recall(tools)
+    stage = recall_stage(stage)
+    value = stage.floors.dtype.type
+    slack = value((layout.node_experts + layout.node_slots) * ROUNDING)
+    for node in range(lane(), layout.num_nodes, lanes()):
+        floor = value(0)
+        if layout.num_groups > layout.num_nodes:
+            mean = kept.pack_loads[node] / value(layout.node_gpus)
+            if mean >= value(LEAST_NORMAL):
+                floor = mean - times(mean, slack)
+        stage.floors[node] = floor
+        stage.heaviest[node] = np.inf
+    if layout.num_groups > layout.num_nodes:
+        total = total_of(items.loads)
+        if lane() == 0:
+            stage.mean[0] = total / value(layout.num_gpus)
+    barrier()
 
 
 @rule

@@ -30,8 +30,11 @@ class Swap(NamedTuple):
 
 
 @rule
-def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any) -> None:
-    """Swap items as the tactics allow, until the largest load of the trial packing is near enough to the bound."""
+def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any) -> None:
+    """Swap items as the tactics allow, until the largest load of the trial packing is near enough to the bound.
+
+    It also ends as soon as it is clear that the largest load will not come below the ceiling: a swap relieves one pack.
+    """
     _settle(tools)
     slots = tools.desk.trial.slots
     least = times(bound, tactics.least_gain)
@@ -40,17 +43,19 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any) -> None:
     pair_swaps = tactics.pair_swaps if slots <= tactics.pair_slots else 0
     rounds = max(swaps, pair_swaps) if tactics.pairs == TOGETHER else swaps + pair_swaps
     for _ in range(rounds):
-        if _heaviest_load(tools) <= target:
+        if _load_in_place(tools, 0) <= target or _is_lost(tools, swaps + pair_swaps, ceiling):
             break
         gain, choice, pair_choice = least, -1, -1
         if swaps > 0:
             gain, choice = _search(tools, tactics, copies, least)
+            if choice < 0 and tactics.pairs == AFTER:
+                swaps = 0
+                if _is_lost(tools, pair_swaps, ceiling):
+                    break
         if pair_swaps > 0 and (choice < 0 or tactics.pairs == TOGETHER):
             gain, pair_choice = _search_pairs(tools, tactics, copies, gain)
         if pair_choice >= 0:
             pair_swaps -= 1
-            if tactics.pairs == AFTER:
-                swaps = 0
             swap = _read_pair_choice(pair_choice, recall(tools).desk.ranking, slots)
         elif choice >= 0:
             swaps -= 1
@@ -62,10 +67,16 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any) -> None:
 
 
 @rule
-def _heaviest_load(tools: Tools) -> Any:
-    """Give the load of the heaviest pack."""
+def _load_in_place(tools: Tools, place: int) -> Any:
+    """Give the load of the pack in some place of the ranking: the heaviest one has place 0."""
     desk = recall(tools).desk
-    return desk.trial.pack_loads[desk.ranking[0]]
+    return desk.trial.pack_loads[desk.ranking[place]]
+
+
+@rule
+def _is_lost(tools: Tools, swaps: int, ceiling: Any) -> bool:
+    """Tell whether more packs have come up to the ceiling than there are swaps left to relieve them."""
+    return swaps < len(tools.desk.ranking) and not _load_in_place(tools, swaps) < ceiling
 
 
 @rule

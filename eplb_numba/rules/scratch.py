@@ -199,9 +199,12 @@ def _cut_stage(bench: Bench) -> tuple[Stage, Any, Any]:
     counts, integers = take(integers, layout.num_logical)
     gpu_loads, values = take(values, layout.num_gpus)
     bounds, values = take(values, layout.num_nodes)
+    floors, values = take(values, layout.num_nodes)
     heaviest, values = take(values, layout.num_nodes)
+    mean, values = take(values, 1)
     positions, integers = take(integers, layout.num_logical)
-    return Stage(order, experts, ranks, counts, gpu_loads, bounds, heaviest, positions, bench), values, integers
+    stage = Stage(order, experts, ranks, counts, gpu_loads, bounds, floors, heaviest, mean, positions, bench)
+    return stage, values, integers
 
 
 @rule

@@ -99,7 +99,9 @@ def _most_by_pairs(packing: Packing, heavy: int, light: int, slots: int, pairs: 
             load = loads[leaving] + loads[leaving_too]
             for pair in range(lane(), num_pairs, lanes()):
                 delta = load - sums[pair]
-                gains[pair] = np.maximum(gains[pair], np.minimum(delta, gap - delta))
+                rest = gap - delta
+                better, best = delta if delta < rest else rest, gains[pair]  # there is no NaN to be minded
+                gains[pair] = better if better > best else best
     most = loads.dtype.type(0)
     for pair in range(lane(), num_pairs, lanes()):
         most = max(most, gains[pair])

@@ -181,7 +181,9 @@ class Stage(NamedTuple):
     counts: Any  # (experts)
     loads: Any  # (gpus)
     bounds: Any  # (nodes)
-    heaviest: Any  # (nodes) the load of the heaviest GPU
+    floors: Any  # (nodes) a load that the heaviest GPU cannot go below with these experts, or 0
+    heaviest: Any  # (nodes) the load of the heaviest GPU; infinite until the node is placed
+    mean: Any  # (1) the mean load of the layer's GPUs, where groups leave a choice
     positions: Any  # (experts) of each within its node, where a delivered layer is staged again
     bench: Bench
 

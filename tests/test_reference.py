@@ -49,6 +49,19 @@ def test_many_tries_equal_the_reference(problem, policy, tries):
     assert_same_plan(weight, numbers, replace(policy, restarts=tries))
 
 
+@pytest.mark.parametrize(
+    ("loads", "num_replicas", "num_gpus", "policy"),
+    [
+        ([21, 1, 21, 25, 26], 9, 3, Policy(tolerance=0.05, restarts=3, apart="where_cheap")),
+        ([10, 20, 21, 24, 18, 25], 12, 4, Policy(starts=2, restarts=4, winner="spread")),
+    ],
+)
+def test_packings_on_which_more_depends_are_finished(loads, num_replicas, num_gpus, policy):
+    """What keeping replicas apart costs, or which start is kept, does not depend on what another try has come to."""
+    policy = replace(policy, noise=(0.5, 1.5), swaps=1, partners="best")
+    assert_same_plan(np.float32([loads]), (num_replicas, 1, 1, num_gpus), policy)
+
+
 @given(problem=problems(), policy=st.builds(Policy, swaps=st.just(9), pair_swaps=st.just(9), heaviest=st.integers(1, 3)))
 def test_a_double_swap_must_gain_more_than_the_single_one(problem, policy):
     """Where singles come from the first partner and doubles compete with them, the gain of that single counts."""

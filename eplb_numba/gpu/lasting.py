@@ -14,6 +14,7 @@ from ..rules.terms import MOST_STEPS, STEP_STRIDE
 from ..rules.trade import LEAST_GAIN, may_trade
 from ..rules.words import barrier, best_lane, lane, lanes, times
 from .instructions import quotient
+from .strips import rest
 
 __all__: list[str] = []
 
@@ -155,26 +156,29 @@ def _growth_of(gpu, count, outlook):  # type: ignore[no-untyped-def]
 
 def _best_trade(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]
     def best_trade(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]
-        """Let the lanes take the swaps in turn, in the order of their numbers."""
+        """Let each lane take an item that comes and three that leave at once: what is read for one serves all three."""
         outlook = recall_outlook(outlook)
         value = outlook.costs.dtype.type
         num_slots, slots = len(outlook.costs), outlook.slots
         burden = outlook.burdens[heavy]
         gain, swap = times(value(LEAST_GAIN), burden), np.int64(-1)
         leaving = np.int64(heavy * slots)
-        end = leaving + slots
+        last = leaving + slots - 1
         coming = np.int64(lane())
         while True:
             while coming >= num_slots:
                 coming -= num_slots
-                leaving += 1
-            if leaving >= end:
+                leaving += 3
+            if leaving > last:
                 break
             light = quotient(coming, slots)
             if light != heavy:
-                better = burden + outlook.burdens[light] - _cost_of(leaving, coming, heavy, light, count, outlook)
-                if better > gain and may_trade(leaving, coming, slots, copies, outlook):
-                    gain, swap = better, leaving * num_slots + coming
+                second, third = min(leaving + 1, last), min(leaving + 2, last)
+                costs = _costs_of((leaving, second, third), coming, heavy, light, count, outlook)
+                before = burden + outlook.burdens[light]
+                gain, swap = _better_of(before - costs[0], leaving, coming, copies, outlook, gain, swap)
+                gain, swap = _better_of(before - costs[1], second, coming, copies, outlook, gain, swap)
+                gain, swap = _better_of(before - costs[2], third, coming, copies, outlook, gain, swap)
             coming += lanes()
         _, swap = best_lane(gain if swap >= 0 else value(-1), swap)
         return swap
@@ -183,27 +187,42 @@ def _best_trade(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _cost_of(leaving, coming, heavy, light, count, outlook):  # type: ignore[no-untyped-def]
-    """Give the weighted powers of two GPUs once they have swapped, two scenarios at a time, for reading takes longest."""
-    num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
-    loads, gpu_loads, slopes = outlook.slot_loads, outlook.gpu_loads, outlook.slopes
-    cost = loads.dtype.type(0)
+def _better_of(better, leaving, coming, copies, outlook, gain, swap):  # type: ignore[no-untyped-def]
+    """Keep the swap that gains more, or the one with the lower number of two that gain as much."""
+    number = leaving * len(outlook.costs) + coming
+    if (better > gain or (better == gain and number < swap)) and may_trade(leaving, coming, outlook.slots, copies, outlook):
+        return better, number
+    return gain, swap
+
+
+@jit
+def _costs_of(leaving, coming, heavy, light, count, outlook):  # type: ignore[no-untyped-def]
+    """Give the weighted powers of two GPUs once each of three items has been swapped for the one that comes."""
+    num_slots, num_gpus, zero = len(outlook.costs), len(outlook.burdens), outlook.costs.dtype.type(0)
+    # What is read next is moved on, for to reckon out where it lies takes as long as to reckon with it.
+    one, two, three = (
+        rest(outlook.slot_loads, leaving[0]),
+        rest(outlook.slot_loads, leaving[1]),
+        rest(outlook.slot_loads, leaving[2]),
+    )
+    comes, heavy_loads, light_loads = (
+        rest(outlook.slot_loads, coming),
+        rest(outlook.gpu_loads, heavy),
+        rest(outlook.gpu_loads, light),
+    )
+    slopes = outlook.slopes
+    cost_one, cost_two, cost_three = zero, zero, zero
     scenario = np.int64(0)
-    while scenario + 1 < count:
-        leaves, comes, heavy_load, light_load = loads[leaving], loads[coming], gpu_loads[heavy], gpu_loads[light]
-        leaving, coming, heavy, light = leaving + num_slots, coming + num_slots, heavy + num_gpus, light + num_gpus
-        next_leaves, next_comes, next_heavy, next_light = loads[leaving], loads[coming], gpu_loads[heavy], gpu_loads[light]
-        leaving, coming, heavy, light = leaving + num_slots, coming + num_slots, heavy + num_gpus, light + num_gpus
-        slope, next_slope = slopes[scenario], slopes[scenario + 1]
-        power = _power_of_both(heavy_load - leaves + comes, light_load - comes + leaves)
-        next_power = _power_of_both(next_heavy - next_leaves + next_comes, next_light - next_comes + next_leaves)
-        cost = cost + times(power, slope) + times(next_power, next_slope)
-        scenario += 2
-    if scenario < count:
-        leaves, comes = loads[leaving], loads[coming]
-        power = _power_of_both(gpu_loads[heavy] - leaves + comes, gpu_loads[light] - comes + leaves)
-        cost += times(power, slopes[scenario])
-    return cost
+    while scenario < count:
+        slope, new, heavy_load = slopes[scenario], comes[0], heavy_loads[0]
+        light_rest = light_loads[0] - new
+        cost_one += times(_power_of_both(heavy_load - one[0] + new, light_rest + one[0]), slope)
+        cost_two += times(_power_of_both(heavy_load - two[0] + new, light_rest + two[0]), slope)
+        cost_three += times(_power_of_both(heavy_load - three[0] + new, light_rest + three[0]), slope)
+        one, two, three, comes = rest(one, num_slots), rest(two, num_slots), rest(three, num_slots), rest(comes, num_slots)
+        heavy_loads, light_loads = rest(heavy_loads, num_gpus), rest(light_loads, num_gpus)
+        scenario += 1
+    return cost_one, cost_two, cost_three
 
 
 @jit

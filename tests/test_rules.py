@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from numba import njit
 
 from eplb_numba import POLICIES, Topology, plan_experts
-from eplb_numba.rules import place, refine
 from eplb_numba.policy import find_policy
+from eplb_numba.rules import place, refine
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
+from eplb_numba.rules.node import place_node
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.outlast import outlast_layers
-from eplb_numba.rules.node import place_node
 from eplb_numba.rules.place import Placement, assign_groups, placement_arrays, plan_layers
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from eplb_numba.rules.scratch import bench_size, cut_stage, cut_tools, outlook_size, stage_size, window_size

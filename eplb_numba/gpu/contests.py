@@ -7,7 +7,7 @@ from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
 from ..rules import bracket, refine, sort
-from ..rules.words import barrier, best_lane, lane, lanes
+from ..rules.words import barrier, best_lane, lane, lanes, mine
 from .instructions import next_below, quotient
 
 __all__ = ["stands_before"]
@@ -19,11 +19,11 @@ def _open_bracket(bracket, size, players):  # type: ignore[no-untyped-def]
     def open_bracket(bracket, size, players):  # type: ignore[no-untyped-def]
         """Let each lane find the lowest of its own players: every lanes-th."""
         values = bracket.values
-        for player in range(lane(), size, lanes()):
+        for player in mine(size):
             if player >= players:
                 values[size + player] = np.inf
         lowest, winner = values.dtype.type(np.inf), np.int64(lane())
-        for player in range(lane(), size, lanes()):
+        for player in mine(size):
             if values[size + player] < lowest:
                 lowest, winner = values[size + player], np.int64(player)
         return lowest, winner
@@ -118,7 +118,7 @@ def _sort_and_merge(keys, order, spare):  # type: ignore[no-untyped-def]
         width *= 2
         rounds += 1
     if rounds & 1:
-        for place in range(lane(), count, lanes()):
+        for place in mine(count):
             target[place] = source[place]
         barrier()
 

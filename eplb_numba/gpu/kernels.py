@@ -27,7 +27,7 @@ from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recal
 from ..rules.starts import place_start, settle_node
 from ..rules.terms import Bench, Kept, Layout, Outlook, Sheet, Stage
 from ..rules.window import note_window, read_window
-from ..rules.words import barrier, best_lane, lane, lanes, rule, strip, take
+from ..rules.words import barrier, best_lane, lane, mine, mine_from, rule, strip, take
 from ..stamp import stamped
 from .block import OFFER_BYTES
 from .memory import Work
@@ -91,7 +91,7 @@ def _intake(weight, zero, top, most, work):  # type: ignore[no-untyped-def]
     for layer in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
         loads = strip(work.loads[0, layer])
         if not take_in(weight, layer, zero, top, most, loads):
-            for expert in range(lane(), len(loads), lanes()):
+            for expert in mine(len(loads)):
                 loads[expert] = np.nan  # whoever takes it in again finds that these are no loads
 
 
@@ -106,7 +106,7 @@ def _assign(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def
         assign_groups(loads, layer, restart, tactics, tools, _stage(work, layer, attempt, layout))
         if lane() == 0:
             work.ceilings[layer, attempt] = np.inf
-        for part in range(attempt * nodes + lane(), (attempt + 1) * nodes, lanes()):
+        for part in mine_from(attempt * nodes, (attempt + 1) * nodes):
             work.first_near[layer, part, KEPT_APART] = tactics.starts
 
 
@@ -129,7 +129,7 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
         if part == 0:
             work.sound[layer] = is_sound
         if tries == 1 and layout.num_groups == nodes:  # there was nothing to choose, and groups were not assigned before
-            for place in range(node * layout.node_experts + lane(), (node + 1) * layout.node_experts, lanes()):
+            for place in mine_from(node * layout.node_experts, (node + 1) * layout.node_experts):
                 stage.order[place] = place
             barrier()
         place_node(loads, layer, attempt + first_try(layout, tactics), node, ceiling, tactics, tools, stage)
@@ -144,7 +144,7 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
 def _ceiling_before(attempt: int, ceilings: Any) -> Any:
     """Give what a try must come below, from the ceilings (tries) of those before it, to be delivered."""
     lowest = ceilings.dtype.type(np.inf)
-    for other in range(lane(), attempt, lanes()):
+    for other in mine(attempt):
         lowest = min(lowest, ceilings[other])  # another block may write it at any moment
     negated, _ = best_lane(-lowest, 0)
     return -negated

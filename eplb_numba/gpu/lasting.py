@@ -12,7 +12,7 @@ from ..rules.scratch import recall_outlook
 from ..rules.spread import has_room
 from ..rules.terms import MOST_STEPS, STEP_STRIDE
 from ..rules.trade import LEAST_GAIN, may_trade
-from ..rules.words import barrier, best_lane, lane, lanes, times
+from ..rules.words import barrier, best_lane, lane, lanes, mine, times
 from .instructions import quotient
 from .strips import rest
 
@@ -73,7 +73,7 @@ def _measure(first, count, num_experts, window):  # type: ignore[no-untyped-def]
 
 def _measure_one(scenario, count, num_experts, window):  # type: ignore[no-untyped-def]
     def measure_one(scenario, count, num_experts, window):  # type: ignore[no-untyped-def]
-        for other in range(lane(), count, lanes()):
+        for other in mine(count):
             _note_distance(scenario, other, num_experts, window)
         barrier()
 
@@ -107,11 +107,11 @@ def _put_replica(expert, rank, count, copies, outlook):  # type: ignore[no-untyp
         value = outlook.means.dtype.type
         num_gpus, num_experts = len(outlook.burdens), len(outlook.means)
         replicas, shares = value(outlook.counts[expert]), outlook.slopes  # not needed yet
-        for scenario in range(lane(), count, lanes()):
+        for scenario in mine(count):
             shares[scenario] = outlook.loads[scenario * num_experts + expert] / replicas
         barrier()
         least, cheapest = value(np.inf), np.int64(-1)
-        for gpu in range(lane(), num_gpus, lanes()):
+        for gpu in mine(num_gpus):
             if has_room(gpu, expert, copies, outlook):
                 cost = _growth_of(gpu, count, outlook)
                 if cost < least:
@@ -119,7 +119,7 @@ def _put_replica(expert, rank, count, copies, outlook):  # type: ignore[no-untyp
         least, cheapest = best_lane(-least, cheapest)
         if -least == value(np.inf):
             return False
-        for scenario in range(lane(), count, lanes()):
+        for scenario in mine(count):
             place = scenario * num_gpus + cheapest
             load = outlook.gpu_loads[place] + shares[scenario]
             outlook.gpu_loads[place] = load

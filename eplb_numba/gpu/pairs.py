@@ -9,7 +9,7 @@ from numba.cuda.extending import register_jitable as jit
 from ..rules import swap
 from ..rules.scratch import recall
 from ..rules.swap import may_swap
-from ..rules.words import barrier, best_lane, lane, lanes
+from ..rules.words import barrier, best_lane, lane, lanes, mine, mine_from
 from .instructions import quotient
 
 __all__: list[str] = []
@@ -26,7 +26,7 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
         slots = packing.slots
         pairs = quotient(slots * (slots - 1), 2)
         leaving, coming = desk.pairs.sums, desk.pairs.gains  # what each pair of either pack weighs
-        for pair in range(lane(), pairs, lanes()):
+        for pair in mine(pairs):
             one, other = _unfold(pair, slots)
             leaving[pair] = packing.loads[heavy * slots + one] + packing.loads[heavy * slots + other]
             coming[pair] = packing.loads[light * slots + one] + packing.loads[light * slots + other]
@@ -38,7 +38,7 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
         if copies > 0 and not _may_swap_pairs(items, packing, heavy, light, slots, swap, pairs, copies):
             # There may be others that gain as much.
             found = np.int64(-1)
-            for other in range(swap + 1 + lane(), pairs * pairs, lanes()):
+            for other in mine_from(swap + 1, pairs * pairs):
                 pair = quotient(other, pairs)
                 delta = leaving[pair] - coming[other - pair * pairs]
                 if min(delta, gap - delta) == most and _may_swap_pairs(

@@ -10,7 +10,7 @@ from numba.cuda.extending import register_jitable as jit
 from ..rules import refine
 from ..rules.scratch import recall
 from ..rules.swap import may_swap
-from ..rules.words import barrier, best_lane, lane, lanes, times
+from ..rules.words import barrier, best_lane, lane, lanes, mine, times
 from .block import ALL, WARP
 from .contests import stands_before
 from .instructions import added, quotient
@@ -108,13 +108,13 @@ def _carry_out(tools, swap):  # type: ignore[no-untyped-def]
         packing, draft = desk.trial, desk.draft
         slots = packing.slots
         heavy, light = swap.heavy * slots, swap.light * slots - slots  # where slots of the draft stand in the packing
-        for place in range(lane(), 2 * slots, lanes()):
+        for place in mine(2 * slots):
             source = _exchanged(place, swap, slots)
             source += heavy if source < slots else light
             draft.items[place] = packing.items[source]
             draft.loads[place] = packing.loads[source]
         barrier()
-        for place in range(lane(), 2 * slots, lanes()):
+        for place in mine(2 * slots):
             first = 0 if place < slots else slots
             load = draft.loads[place]
             target = first + (heavy if place < slots else light)
@@ -137,7 +137,7 @@ def _carry_out(tools, swap):  # type: ignore[no-untyped-def]
             barrier()
             _rank_again(packing.pack_loads, desk.ranking, desk.spare, swap.heavy, swap.light)
         else:
-            for place in range(lane(), 2 * slots, lanes()):
+            for place in mine(2 * slots):
                 target = place + (heavy if place < slots else light)
                 source = _exchanged(place, swap, slots)
                 packing.items[target] = draft.items[source]
@@ -184,7 +184,7 @@ def _rank_again(loads, ranking, spare, one, other):  # type: ignore[no-untyped-d
             ahead = np.uint32(ahead + 65536)
     places, ahead = added(places), added(ahead)
     one_place, other_place = np.int64(places & 0xFFFF), np.int64(places >> 16)
-    for place in range(lane(), len(ranking), lanes()):
+    for place in mine(len(ranking)):
         pack = np.int64(ranking[place])
         if pack == one:
             spare[np.int64(ahead & 0xFFFF)] = pack
@@ -196,7 +196,7 @@ def _rank_again(loads, ranking, spare, one, other):  # type: ignore[no-untyped-d
             target += stands_before(one_load, one, load, pack) + stands_before(other_load, other, load, pack)
             spare[target] = pack
     barrier()
-    for place in range(lane(), len(ranking), lanes()):
+    for place in mine(len(ranking)):
         ranking[place] = spare[place]
     barrier()
 

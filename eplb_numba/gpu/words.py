@@ -19,7 +19,7 @@ from ..rules.scratch import cut_outlook, cut_stage, cut_tools
 from ..rules.sums import every_eighth
 from ..rules.terms import Bench, Layout, Sheet
 from ..rules.words import barrier, lane, lanes, strip
-from . import contests, greedy, lasting, pairs, swaps  # noqa: F401  # what else they mean
+from . import contests, greedy, lasting, pairs, swaps, turns  # noqa: F401  # what else they mean
 from .block import ALL, WARP, WARPS
 from .instructions import NONE, bits_of, float_of, largest, lowest, meet, size_of_block, unknown_zero
 from .strips import rest

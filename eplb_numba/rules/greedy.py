@@ -8,7 +8,7 @@ import numpy as np
 
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .terms import Items, Packing
-from .words import barrier, lane, lanes, rule, word
+from .words import barrier, lane, mine, rule, word
 
 __all__ = ["make_way", "pack_by_bracket", "pack_greedily"]
 
@@ -90,7 +90,7 @@ def _begin_packs(
     begun = 0
     while begun < num_packs and items.loads[order[begun]] > 0:
         begun += 1
-    for pack in range(lane(), num_packs, lanes()):
+    for pack in mine(num_packs):
         fill[pack] = 0
         packing.pack_loads[pack] = 0
         if pack < begun:

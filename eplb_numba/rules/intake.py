@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .sums import total_of
-from .words import barrier, best_lane, lane, lanes, rule
+from .words import barrier, best_lane, mine, rule
 
 __all__ = ["take_in"]
 
@@ -22,7 +22,7 @@ def take_in(weight: Any, layer: int, zero: Any, top: Any, most: Any, loads: Any)
     """
     value = loads.dtype.type
     flaw = value(0)
-    for expert in range(lane(), len(loads), lanes()):
+    for expert in mine(len(loads)):
         total = zero
         for step in range(len(weight)):
             load = weight[step, layer, expert]
@@ -36,7 +36,7 @@ def take_in(weight: Any, layer: int, zero: Any, top: Any, most: Any, loads: Any)
     is_sound = flaw == 0 and total_of(loads) < most
     if not is_sound:
         barrier()
-        for expert in range(lane(), len(loads), lanes()):
+        for expert in mine(len(loads)):
             loads[expert] = value(0)
     barrier()
     return is_sound

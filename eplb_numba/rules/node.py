@@ -12,7 +12,7 @@ from .replicate import node_bound, replicate
 from .scratch import recall, recall_stage
 from .sums import largest_of
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
-from .words import barrier, lane, lanes, rule, times
+from .words import barrier, lane, mine, rule, times
 
 __all__ = ["copies_apart", "is_dear", "limits", "load_node", "may_be_dear", "place_node", "replicate_node", "stage_node"]
 
@@ -72,7 +72,7 @@ def is_dear(largest: Any, freely: Any, tactics: Tactics) -> bool:
 def load_node(loads: Any, index: int, tools: Tools, stage: Stage) -> None:
     """Fetch the loads of a node's experts; abs makes -0.0 sort as what it is."""
     node_loads, order = recall(tools).node.loads, recall_stage(stage).order
-    for expert in range(lane(), len(node_loads), lanes()):
+    for expert in mine(len(node_loads)):
         node_loads[expert] = abs(loads[order[index * len(node_loads) + expert]])
     barrier()
 
@@ -111,13 +111,13 @@ def stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
     node, _, kept, _, _ = recall(tools)
     stage = recall_stage(stage)
     num_experts, num_slots, num_gpus = len(node.loads), len(node.slot_loads), len(kept.pack_loads)
-    for slot in range(lane(), num_slots, lanes()):
+    for slot in mine(num_slots):
         item = kept.items[slot]
         stage.experts[index * num_slots + slot] = node.slot_experts[item]
         stage.ranks[index * num_slots + slot] = node.slot_ranks[item]
-    for expert in range(lane(), num_experts, lanes()):
+    for expert in mine(num_experts):
         stage.counts[index * num_experts + expert] = node.counts[expert]
-    for gpu in range(lane(), num_gpus, lanes()):
+    for gpu in mine(num_gpus):
         stage.loads[index * num_gpus + gpu] = kept.pack_loads[gpu]
     heaviest = largest_of(kept.pack_loads)
     if lane() == 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .words import barrier, lane, lanes, rule, times
+from .words import barrier, mine, rule, times
 
 STEPS = 4096  # multipliers are whole steps over this power of two: applying one rounds once, everywhere alike
 WORD = 0xFFFFFFFF
@@ -35,7 +35,7 @@ def perturb(loads: Any, keys: Any, stream: int, floor: int, span: int) -> None:
     """Write into keys (items) each of loads (items) times a multiplier of [floor, floor + span) / STEPS."""
     value = loads.dtype.type
     step = value(1.0 / STEPS)
-    for item in range(lane(), len(loads), lanes()):
+    for item in mine(len(loads)):
         multiplier = floor + ((stir(stream, item) * span) >> 32)
         keys[item] = times(loads[item], value(multiplier) * step)
     barrier()

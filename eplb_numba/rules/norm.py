@@ -12,7 +12,7 @@ import numpy as np
 from .scratch import recall_outlook
 from .sums import total_in_line
 from .terms import Outlook
-from .words import barrier, lane, lanes, root, rule, times
+from .words import barrier, mine, root, rule, times
 
 __all__ = ["add_up", "eighth", "eighth_root", "look_up", "norm_of"]
 
@@ -22,7 +22,7 @@ def norm_of(count: int, outlook: Outlook) -> Any:
     """Add up the norms of all steps."""
     outlook = recall_outlook(outlook)
     num_gpus, norms = len(outlook.burdens), outlook.slopes  # not needed now
-    for scenario in range(lane(), count, lanes()):
+    for scenario in mine(count):
         total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
         norms[scenario] = times(eighth_root(total), outlook.sizes[scenario])
     barrier()
@@ -37,13 +37,13 @@ def look_up(count: int, outlook: Outlook) -> None:
     outlook = recall_outlook(outlook)
     value = outlook.means.dtype.type
     num_slots, num_experts = len(outlook.costs), len(outlook.means)
-    for slot in range(lane(), num_slots, lanes()):
+    for slot in mine(num_slots):
         expert = np.int64(outlook.experts[slot])
         replicas = value(outlook.counts[expert])
         for scenario in range(count):
             outlook.slot_loads[scenario * num_slots + slot] = outlook.loads[scenario * num_experts + expert] / replicas
     barrier()
-    for gpu in range(lane(), len(outlook.burdens), lanes()):
+    for gpu in mine(len(outlook.burdens)):
         outlook.fill[gpu] = 0
         for scenario in range(count):
             add_up(gpu, scenario, outlook)

@@ -18,7 +18,7 @@ from .sums import largest_of
 from .terms import Bench, Job, Outlook, Sheet, Stage, Tables, Tactics, Tools, Window
 from .trade import trade
 from .window import read_window
-from .words import barrier, lane, lanes, rule
+from .words import barrier, lane, mine, rule
 
 __all__ = ["outlast_layers", "outlast_node"]
 
@@ -59,9 +59,9 @@ def outlast_node(
     num_slots, num_experts = len(outlook.costs), len(outlook.means)
     first_slot, first_expert = index * num_slots, index * num_experts
     reckon(first_expert, count, stage, window, outlook)
-    for slot in range(lane(), num_slots, lanes()):
+    for slot in mine(num_slots):
         outlook.experts[slot] = stage.experts[first_slot + slot]
-    for expert in range(lane(), num_experts, lanes()):
+    for expert in mine(num_experts):
         outlook.counts[expert] = stage.counts[first_expert + expert]
     barrier()
     look_up(count, outlook)
@@ -89,12 +89,12 @@ def _stage_again(index: int, tools: Tools, stage: Stage, outlook: Outlook) -> No
     value = stage.loads.dtype.type
     num_slots, num_experts, num_gpus = len(outlook.costs), len(outlook.means), len(outlook.burdens)
     slots = outlook.slots
-    for slot in range(lane(), num_slots, lanes()):
+    for slot in mine(num_slots):
         stage.experts[index * num_slots + slot] = outlook.experts[slot]
         stage.ranks[index * num_slots + slot] = outlook.ranks[slot]
-    for expert in range(lane(), num_experts, lanes()):
+    for expert in mine(num_experts):
         stage.counts[index * num_experts + expert] = outlook.counts[expert]
-    for gpu in range(lane(), num_gpus, lanes()):
+    for gpu in mine(num_gpus):
         total = value(0)
         for slot in range(gpu * slots, (gpu + 1) * slots):
             expert = outlook.experts[slot]

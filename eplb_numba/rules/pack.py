@@ -13,7 +13,7 @@ from .scratch import recall
 from .sort import sort_descending
 from .sums import largest_of, smallest_of
 from .terms import Kept, Tactics, Tools
-from .words import barrier, best_lane, lane, lanes, rule, times
+from .words import barrier, best_lane, mine, mine_from, rule, times
 
 __all__ = ["best_start", "keep", "pack", "pack_from", "pack_plainly"]
 
@@ -96,7 +96,7 @@ def best_start(first_near: int, tactics: Tactics, largest: Any, spreads: Any) ->
         return first_near
     endless = largest.dtype.type(np.inf)
     least, best = endless, 0
-    for start in range(lane(), tactics.starts, lanes()):
+    for start in mine(tactics.starts):
         measure = _measure(largest[start], spreads[start], largest[0], endless, tactics)
         if measure < least:
             least, best = measure, start
@@ -130,7 +130,7 @@ def _pack_once(tools: Tools, copies: int) -> None:
         # The ranking is not needed yet, and there are no more packs that sit out than packs.
         pack_greedily(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
         return
-    for item in range(lane(), len(packing.items), lanes()):
+    for item in mine(len(packing.items)):
         packing.items[item] = item
         packing.pack_loads[item] = items.loads[item]
     barrier()
@@ -159,7 +159,7 @@ def _floor(tools: Tools) -> Any:
     for place in range(len(order) - slots + 1, len(order)):
         floor += loads[order[place]]
     if slots == 2:
-        for place in range(1 + lane(), len(order) // 2, lanes()):
+        for place in mine_from(1, len(order) // 2):
             floor = max(floor, loads[order[place]] + loads[order[len(order) - 1 - place]])
         floor, _ = best_lane(floor, 0)
     return floor
@@ -168,8 +168,8 @@ def _floor(tools: Tools) -> Any:
 @rule
 def keep(trial: Any, kept: Kept) -> None:
     """Keep a packing."""
-    for item in range(lane(), len(kept.items), lanes()):
+    for item in mine(len(kept.items)):
         kept.items[item] = trial.items[item]
-    for index in range(lane(), len(kept.pack_loads), lanes()):
+    for index in mine(len(kept.pack_loads)):
         kept.pack_loads[index] = trial.pack_loads[index]
     barrier()

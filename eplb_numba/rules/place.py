@@ -17,7 +17,7 @@ from .pack import pack
 from .scratch import cut_stage, cut_tools, recall, recall_stage
 from .sums import largest_here, largest_of, total_of
 from .terms import EITHER, Bench, Job, Layout, Stage, Tables, Tactics, Tools
-from .words import barrier, best_lane, lane, lanes, rule, strip, times
+from .words import barrier, best_lane, lane, mine, mine_from, rule, strip, times
 
 ROUNDING = 2.0**-22  # twice what an operation in float32 may be off by, relatively; float64 is nearer
 LEAST_NORMAL = 2.0**-126  # loads below are off by more
@@ -85,7 +85,7 @@ def best_try(layout: Layout, tactics: Tactics, stage_values: Any, stage_integers
     lowest, best = stage_values.dtype.type(np.inf), 0
     if len(stage_values) == 1:
         return best
-    for attempt in range(lane(), len(stage_values), lanes()):
+    for attempt in mine(len(stage_values)):
         stage = cut_stage(Bench(strip(stage_values[attempt]), strip(stage_integers[attempt]), layout, False))
         ceiling = ceiling_after(layout, tactics, stage)
         if ceiling < lowest:
@@ -100,13 +100,13 @@ def restage(layer: int, layout: Layout, placement: Placement, stage: Stage) -> N
     positions = stage.positions
     num_slots, num_experts, group_experts = layout.node_slots, layout.node_experts, layout.group_experts
     for node in range(layout.num_nodes):
-        for slot in range(node * num_slots + lane(), (node + 1) * num_slots, lanes()):
+        for slot in mine_from(node * num_slots, (node + 1) * num_slots):
             if placement.phyrank[layer, slot] == 0:
                 positions[placement.phy2log[layer, slot]] = node  # for now
-    for node in range(lane(), layout.num_nodes, lanes()):
+    for node in mine(layout.num_nodes):
         stage.bounds[node] = placement.bounds[layer]
     barrier()
-    for group in range(lane(), layout.num_groups, lanes()):
+    for group in mine(layout.num_groups):
         node = positions[group * group_experts]
         before = 0
         for other in range(group):
@@ -114,19 +114,19 @@ def restage(layer: int, layout: Layout, placement: Placement, stage: Stage) -> N
         for index in range(group_experts):
             stage.order[node * num_experts + before * group_experts + index] = group * group_experts + index
     barrier()
-    for place in range(lane(), layout.num_logical, lanes()):
+    for place in mine(layout.num_logical):
         stage.counts[place] = placement.logcnt[layer, stage.order[place]]
     for node in range(layout.num_nodes):
-        for expert in range(lane(), num_experts, lanes()):
+        for expert in mine(num_experts):
             positions[stage.order[node * num_experts + expert]] = expert
     barrier()
-    for slot in range(lane(), layout.num_replicas, lanes()):
+    for slot in mine(layout.num_replicas):
         stage.experts[slot] = positions[placement.phy2log[layer, slot]]
         stage.ranks[slot] = placement.phyrank[layer, slot]
-    for gpu in range(lane(), layout.num_gpus, lanes()):
+    for gpu in mine(layout.num_gpus):
         stage.loads[gpu] = placement.gpu_loads[layer, gpu]
     barrier()
-    for node in range(lane(), layout.num_nodes, lanes()):
+    for node in mine(layout.num_nodes):
         gpu_loads = stage.loads[node * layout.node_gpus : (node + 1) * layout.node_gpus]
         stage.heaviest[node] = largest_here(gpu_loads)
     barrier()
@@ -135,11 +135,11 @@ def restage(layer: int, layout: Layout, placement: Placement, stage: Stage) -> N
 @rule
 def list_slots(layer: int, placement: Placement, log2phy: Any) -> None:
     """Write each slot of a layer to its expert's row of log2phy (layers, num_logical, width), and -1 to all the rest."""
-    for expert in range(lane(), log2phy.shape[1], lanes()):
+    for expert in mine(log2phy.shape[1]):
         for rank in range(log2phy.shape[2]):
             log2phy[layer, expert, rank] = -1
     barrier()
-    for slot in range(lane(), placement.phy2log.shape[1], lanes()):
+    for slot in mine(placement.phy2log.shape[1]):
         log2phy[layer, placement.phy2log[layer, slot], placement.phyrank[layer, slot]] = slot
     barrier()
 
@@ -169,7 +169,7 @@ def is_lost(stage: Stage, ceiling: Any) -> bool:
     """Tell whether a node shows that the try on the stage will not come below the ceiling, and need not be finished."""
     endless = stage.loads.dtype.type(np.inf)
     most = stage.loads.dtype.type(0)
-    for node in range(lane(), len(stage.floors), lanes()):
+    for node in mine(len(stage.floors)):
         heaviest = stage.heaviest[node]
         most = max(most, heaviest if heaviest < endless else stage.floors[node])
     most, _ = best_lane(most, 0)
@@ -205,12 +205,12 @@ def deliver(layer: int, layout: Layout, stage: Stage, placement: Placement) -> N
     value = stage.loads.dtype.type
     num_slots, num_experts = layout.node_slots, layout.node_experts
     for node in range(layout.num_nodes):
-        for slot in range(node * num_slots + lane(), (node + 1) * num_slots, lanes()):
+        for slot in mine_from(node * num_slots, (node + 1) * num_slots):
             placement.phy2log[layer, slot] = stage.order[node * num_experts + stage.experts[slot]]
             placement.phyrank[layer, slot] = stage.ranks[slot]
-    for place in range(lane(), layout.num_logical, lanes()):
+    for place in mine(layout.num_logical):
         placement.logcnt[layer, stage.order[place]] = stage.counts[place]
-    for gpu in range(lane(), layout.num_gpus, lanes()):
+    for gpu in mine(layout.num_gpus):
         placement.gpu_loads[layer, gpu] = stage.loads[gpu]
     mean, heaviest = total_of(stage.loads) / value(layout.num_gpus), largest_of(stage.heaviest)
     if lane() == 0:
@@ -229,7 +229,8 @@ def assign_groups(loads: Any, layer: int, restart: int, tactics: Tactics, tools:
     layout = tools.bench.layout
     if layout.num_groups > layout.num_nodes:
         bound = _load_groups(loads, tools)
-        pack(tools, tactics, restart < 0, 0, bound, stream_of(tactics.seed, layer, restart, 0), restart > 0, loads.dtype.type(np.inf))
+        stream, endless = stream_of(tactics.seed, layer, restart, 0), loads.dtype.type(np.inf)
+        pack(tools, tactics, restart < 0, 0, bound, stream, restart > 0, endless)
     _expect(layout, tools, stage)
     groups, order = recall(tools).kept, recall_stage(stage).order
     group_experts = layout.group_experts
@@ -240,7 +241,7 @@ def assign_groups(loads: Any, layer: int, restart: int, tactics: Tactics, tools:
     barrier()
     for place in range(layout.num_groups):
         group = groups.items[place] if layout.num_groups > layout.num_nodes else place
-        for index in range(lane(), group_experts, lanes()):
+        for index in mine(group_experts):
             order[place * group_experts + index] = group * group_experts + index
     barrier()
     return differs
@@ -257,7 +258,7 @@ def _expect(layout: Layout, tools: Tools, stage: Stage) -> None:
     stage = recall_stage(stage)
     value = stage.floors.dtype.type
     slack = value((layout.node_experts + layout.node_slots) * ROUNDING)
-    for node in range(lane(), layout.num_nodes, lanes()):
+    for node in mine(layout.num_nodes):
         floor = value(0)
         if layout.num_groups > layout.num_nodes:
             mean = kept.pack_loads[node] / value(layout.node_gpus)
@@ -279,7 +280,7 @@ def _load_groups(loads: Any, tools: Tools) -> Any:
     layout = tools.bench.layout
     group_loads = recall(tools).items.loads
     group_experts = layout.group_experts
-    for group in range(lane(), layout.num_groups, lanes()):
+    for group in mine(layout.num_groups):
         load = value(0)
         for expert in range(group * group_experts, (group + 1) * group_experts):
             load += abs(loads[expert])

@@ -13,7 +13,7 @@ import numpy as np
 from .scratch import recall
 from .swap import best_pair_swap, best_swap
 from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Items, Packing, Tactics, Tools
-from .words import barrier, lane, lanes, rule, times, word
+from .words import barrier, lane, mine, rule, times, word
 
 __all__ = ["Swap", "carry_out", "rank", "refine", "search_partners"]
 
@@ -164,7 +164,7 @@ def _settle(tools: Tools) -> None:
     packing, ranking = desk.trial, desk.ranking
     num_packs = len(ranking)
     slots = packing.slots
-    for pack in range(lane(), num_packs, lanes()):
+    for pack in mine(num_packs):
         for place in range(pack * slots, (pack + 1) * slots):
             packing.loads[place] = items.loads[packing.items[place]]
         packing.pack_loads[pack] = _sort_and_sum(packing, pack, slots)
@@ -218,7 +218,7 @@ def carry_out(tools: Tools, swap: Swap) -> bool:
     packing, ranking, draft = desk.trial, desk.ranking, desk.draft
     slots = packing.slots
     heavy, light = swap.heavy * slots, swap.light * slots
-    for place in range(lane(), slots, lanes()):
+    for place in mine(slots):
         _copy(packing.items, packing.loads, heavy + place, draft.items, draft.loads, place)
         _copy(packing.items, packing.loads, light + place, draft.items, draft.loads, slots + place)
     barrier()
@@ -227,7 +227,7 @@ def carry_out(tools: Tools, swap: Swap) -> bool:
         if swap.leaving_too >= 0:
             _exchange(packing, heavy + swap.leaving_too, light + swap.coming_too)
     barrier()
-    for side in range(lane(), 2, lanes()):
+    for side in mine(2):
         draft.pack_loads[side] = _sort_and_sum(packing, swap.heavy if side == 0 else swap.light, slots)
     barrier()
     lowers = max(draft.pack_loads[0], draft.pack_loads[1]) < packing.pack_loads[swap.heavy]
@@ -239,7 +239,7 @@ def carry_out(tools: Tools, swap: Swap) -> bool:
         barrier()
         rank(packing.pack_loads, ranking)
     else:
-        for place in range(lane(), slots, lanes()):
+        for place in mine(slots):
             _copy(draft.items, draft.loads, place, packing.items, packing.loads, heavy + place)
             _copy(draft.items, draft.loads, slots + place, packing.items, packing.loads, light + place)
         barrier()

@@ -9,7 +9,7 @@ import numpy as np
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .sums import largest_of, total_of
 from .terms import Node
-from .words import barrier, lane, lanes, rule
+from .words import barrier, lane, mine, rule
 
 __all__ = ["node_bound", "replicate"]
 
@@ -24,7 +24,7 @@ def replicate(node: Node, most: int, bracket: Bracket) -> None:
     value = node.loads.dtype.type
     num_experts, num_slots = len(node.loads), len(node.slot_loads)
     size = bracket_size(num_experts)
-    for expert in range(lane(), num_experts, lanes()):
+    for expert in mine(num_experts):
         node.counts[expert] = 1
         node.slot_experts[expert] = expert
         node.slot_ranks[expert] = 0
@@ -45,7 +45,7 @@ def replicate(node: Node, most: int, bracket: Bracket) -> None:
         share = node.loads[expert] / value(count)
         lead = replay(bracket, size, expert, -share if count < most else value(np.inf), lead)
     barrier()
-    for slot in range(lane(), num_slots, lanes()):
+    for slot in mine(num_slots):
         expert = node.slot_experts[slot]
         node.slot_loads[slot] = node.loads[expert] / value(node.counts[expert])
     barrier()

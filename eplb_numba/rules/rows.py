@@ -12,7 +12,7 @@ from .replicate import replicate
 from .scratch import cut_tools, recall
 from .sums import largest_of, total_of
 from .terms import Bench, Job, Tables, Tactics, Tools
-from .words import barrier, lane, lanes, rule
+from .words import barrier, mine, rule
 
 __all__ = ["Packs", "Replicas", "pack_row", "pack_rows", "replicate_row", "replicate_rows"]
 
@@ -55,7 +55,7 @@ def pack_row(loads: Any, row: int, tactics: Tactics, tools: Tools, packs: Packs)
     pack(tools, tactics, False, 0, bound, stir(tactics.seed, row), False, loads.dtype.type(np.inf))
     kept = recall(tools).kept
     slots = tools.bench.layout.gpu_slots
-    for position in range(lane(), len(kept.items), lanes()):
+    for position in mine(len(kept.items)):
         packs.pack_index[row, kept.items[position]] = position // slots
         packs.rank_in_pack[row, kept.items[position]] = position % slots
     barrier()
@@ -65,7 +65,7 @@ def pack_row(loads: Any, row: int, tactics: Tactics, tools: Tools, packs: Packs)
 def _load_row(loads: Any, tools: Tools) -> Any:
     """Fetch the loads of a row's items; give the load that its heaviest pack cannot go below."""
     item_loads = recall(tools).items.loads
-    for item in range(lane(), len(loads), lanes()):
+    for item in mine(len(loads)):
         item_loads[item] = abs(loads[item])
     barrier()
     return max(total_of(item_loads) / loads.dtype.type(tools.bench.layout.num_gpus), largest_of(item_loads))
@@ -75,13 +75,13 @@ def _load_row(loads: Any, tools: Tools) -> Any:
 def replicate_row(loads: Any, row: int, tools: Tools, replicas: Replicas) -> None:
     """Replicate the experts of a row, whose loads (experts) are given."""
     node, _, _, desk, _ = recall(tools)
-    for expert in range(lane(), len(node.loads), lanes()):
+    for expert in mine(len(node.loads)):
         node.loads[expert] = abs(loads[expert])
     barrier()
     replicate(node, tools.bench.layout.num_replicas, desk.bracket)
-    for slot in range(lane(), len(node.slot_loads), lanes()):
+    for slot in mine(len(node.slot_loads)):
         replicas.phy2log[row, slot] = node.slot_experts[slot]
         replicas.rank[row, slot] = node.slot_ranks[slot]
-    for expert in range(lane(), len(node.loads), lanes()):
+    for expert in mine(len(node.loads)):
         replicas.logcnt[row, expert] = node.counts[expert]
     barrier()

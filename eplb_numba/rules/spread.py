@@ -17,7 +17,7 @@ from .scratch import recall_outlook
 from .sort import sort_descending
 from .sums import total_in_line
 from .terms import STEP_STRIDE, Outlook, Stage, Tactics, Tools, Window
-from .words import barrier, best_lane, lane, lanes, root, rule, times, word
+from .words import barrier, best_lane, lane, mine, root, rule, times, word
 
 __all__ = ["has_room", "pack_over_scenarios", "put_replica", "reckon", "replicate_by_spread"]
 
@@ -32,10 +32,10 @@ def reckon(first_expert: int, count: int, stage: Stage, window: Window, outlook:
     outlook = recall_outlook(outlook)
     value = outlook.means.dtype.type
     num_experts = len(outlook.means)
-    for scenario in range(lane(), count, lanes()):
+    for scenario in mine(count):
         outlook.sizes[scenario] = window.sizes[scenario]
     whole = total_in_line(window.sizes, 0, count)
-    for expert in range(lane(), num_experts, lanes()):
+    for expert in mine(num_experts):
         row = stage.order[first_expert + expert] * STEP_STRIDE
         total, worst, squares = value(0), value(0), value(0)
         for scenario in range(count):
@@ -62,7 +62,7 @@ def replicate_by_spread(copies: int, tactics: Tactics, bracket: Bracket, outlook
     if tactics.max_replicas > 0:
         most = min(most, tactics.max_replicas)
     size = bracket_size(num_experts)
-    for expert in range(lane(), num_experts, lanes()):
+    for expert in mine(num_experts):
         outlook.counts[expert] = 1
         seat(bracket, size, expert, -_claim(expert, 1, outlook))
     barrier()
@@ -94,17 +94,17 @@ def pack_over_scenarios(count: int, copies: int, stream: int, disturbed: bool, t
     num_experts, num_gpus = len(outlook.means), len(outlook.burdens)
     keys, order = tools.desk.keys[:num_experts], tools.desk.order[:num_experts]
     shares = outlook.costs[:num_experts]
-    for expert in range(lane(), num_experts, lanes()):
+    for expert in mine(num_experts):
         shares[expert] = outlook.worsts[expert] / value(outlook.counts[expert])
         keys[expert] = shares[expert]
     barrier()
     if disturbed:
         perturb(shares, keys, stream, STEPS // 2, STEPS // 2)
     sort_descending(keys, order, tools.desk.spare)
-    for place in range(lane(), count * num_gpus, lanes()):
+    for place in mine(count * num_gpus):
         outlook.gpu_loads[place] = 0
         outlook.powers[place] = 0
-    for gpu in range(lane(), num_gpus, lanes()):
+    for gpu in mine(num_gpus):
         outlook.fill[gpu] = 0
     barrier()
     for several in (True, False):
@@ -124,23 +124,23 @@ def put_replica(expert: int, rank: int, count: int, copies: int, outlook: Outloo
     num_gpus, num_experts, slots = len(outlook.burdens), len(outlook.means), outlook.slots
     replicas = np.int64(outlook.counts[expert])
     costs = outlook.burdens  # not needed yet
-    for gpu in range(lane(), num_gpus, lanes()):
+    for gpu in mine(num_gpus):
         costs[gpu] = 0
     for scenario in range(count):
         share = outlook.loads[scenario * num_experts + expert] / value(replicas)
         size = outlook.sizes[scenario]
-        for gpu in range(lane(), num_gpus, lanes()):
+        for gpu in mine(num_gpus):
             place = scenario * num_gpus + gpu
             costs[gpu] += times(eighth(outlook.gpu_loads[place] + share) - outlook.powers[place], size)
     least, cheapest = value(np.inf), -1
-    for gpu in range(lane(), num_gpus, lanes()):
+    for gpu in mine(num_gpus):
         if costs[gpu] < least and has_room(gpu, expert, copies, outlook):
             least = costs[gpu]
             cheapest = gpu
     least, cheapest = best_lane(-least, cheapest)
     if -least == value(np.inf):
         return False
-    for scenario in range(lane(), count, lanes()):
+    for scenario in mine(count):
         place = scenario * num_gpus + cheapest
         outlook.gpu_loads[place] += outlook.loads[scenario * num_experts + expert] / value(replicas)
         outlook.powers[place] = eighth(outlook.gpu_loads[place])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .words import best_lane, lane, lanes, rule, word
+from .words import best_lane, mine, rule, word
 
 __all__ = ["every_eighth", "largest_here", "largest_of", "smallest_of", "total_here", "total_in_line", "total_of"]
 
@@ -48,7 +48,7 @@ def every_eighth(loads: Any, first: int) -> Any:
 def largest_of(loads: Any) -> Any:
     """Give the largest load."""
     largest = loads[0]
-    for index in range(lane(), len(loads), lanes()):
+    for index in mine(len(loads)):
         largest = max(largest, loads[index])
     largest, _ = best_lane(largest, 0)
     return largest
@@ -67,7 +67,7 @@ def largest_here(loads: Any) -> Any:
 def smallest_of(loads: Any) -> Any:
     """Give the smallest load; loads are not negative."""
     smallest = loads[0]
-    for index in range(lane(), len(loads), lanes()):
+    for index in mine(len(loads)):
         smallest = min(smallest, loads[index])
     negated, _ = best_lane(-smallest, 0)
     return abs(negated)  # a zero keeps no sign there

@@ -13,7 +13,7 @@ import numpy as np
 
 from .scratch import recall
 from .terms import Items, Packing, Pairs, Tools
-from .words import barrier, best_lane, lane, lanes, rule, word
+from .words import barrier, best_lane, lane, lanes, mine, rule, word
 
 __all__ = ["best_pair_swap", "best_swap", "may_swap"]
 
@@ -97,13 +97,13 @@ def _most_by_pairs(packing: Packing, heavy: int, light: int, slots: int, pairs: 
     for leaving in range(heavy * slots, (heavy + 1) * slots):
         for leaving_too in range(leaving + 1, (heavy + 1) * slots):
             load = loads[leaving] + loads[leaving_too]
-            for pair in range(lane(), num_pairs, lanes()):
+            for pair in mine(num_pairs):
                 delta = load - sums[pair]
                 rest = gap - delta
                 better, best = delta if delta < rest else rest, gains[pair]  # there is no NaN to be minded
                 gains[pair] = better if better > best else best
     most = loads.dtype.type(0)
-    for pair in range(lane(), num_pairs, lanes()):
+    for pair in mine(num_pairs):
         most = max(most, gains[pair])
     most, _ = best_lane(most, 0)
     return most

@@ -14,7 +14,7 @@ from .norm import add_up, eighth, eighth_root
 from .scratch import recall_outlook
 from .sums import total_in_line
 from .terms import Outlook
-from .words import barrier, best_lane, lane, lanes, rule, times, word
+from .words import barrier, best_lane, lane, mine, mine_from, rule, times, word
 
 __all__ = ["LEAST_GAIN", "best_trade", "may_trade", "trade"]
 
@@ -49,12 +49,12 @@ def _weigh(count: int, outlook: Outlook) -> None:
     outlook = recall_outlook(outlook)
     value = outlook.means.dtype.type
     num_gpus = len(outlook.burdens)
-    for scenario in range(lane(), count, lanes()):
+    for scenario in mine(count):
         total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
         slope = times(outlook.sizes[scenario], eighth_root(total)) / total if total > 0 else value(0)
         outlook.slopes[scenario] = slope
     barrier()
-    for gpu in range(lane(), num_gpus, lanes()):
+    for gpu in mine(num_gpus):
         burden = value(0)
         for scenario in range(count):
             burden += times(outlook.powers[scenario * num_gpus + gpu], outlook.slopes[scenario])
@@ -67,7 +67,7 @@ def _most_burdened(outlook: Outlook) -> int:
     """Give the GPU with the largest burden that may have a swap left, or -1."""
     outlook = recall_outlook(outlook)
     most, heavy = outlook.burdens.dtype.type(-1), -1
-    for gpu in range(lane(), len(outlook.burdens), lanes()):
+    for gpu in mine(len(outlook.burdens)):
         if outlook.fill[gpu] == 0 and outlook.burdens[gpu] > most:
             most = outlook.burdens[gpu]
             heavy = gpu
@@ -84,7 +84,7 @@ def best_trade(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
     burden = outlook.burdens[heavy]
     gain, swap = times(value(LEAST_GAIN), burden), -1
     for leaving in range(heavy * slots, (heavy + 1) * slots):
-        for coming in range(lane(), num_slots, lanes()):
+        for coming in mine(num_slots):
             outlook.costs[coming] = 0
         for scenario in range(count):
             first = scenario * num_slots
@@ -99,7 +99,7 @@ def best_trade(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
         barrier()
         for light in range(num_gpus):
             before = burden + outlook.burdens[light]
-            for coming in range(light * slots + lane(), (light + 1) * slots, lanes()):
+            for coming in mine_from(light * slots, (light + 1) * slots):
                 better = before - outlook.costs[coming]
                 if better > gain and light != heavy and may_trade(leaving, coming, slots, copies, outlook):
                     gain = better
@@ -113,7 +113,7 @@ def best_trade(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
 def _add_costs(slot_loads: Any, around: Any, costs: Any, leaving: Any, heavy_load: Any, slope: Any) -> None:
     """Add to costs (slots) the weighted powers of the two GPUs once the leaving load has gone for that in each slot."""
     rest = heavy_load - leaving
-    for coming in range(lane(), len(costs), lanes()):
+    for coming in mine(len(costs)):
         load = slot_loads[coming]
         costs[coming] += times(eighth(rest + load) + eighth(around[coming] - load + leaving), slope)
 
@@ -142,11 +142,11 @@ def _carry_out(leaving: int, coming: int, count: int, outlook: Outlook) -> None:
     if lane() == 0:
         experts[leaving], experts[coming] = experts[coming], experts[leaving]
         ranks[leaving], ranks[coming] = ranks[coming], ranks[leaving]
-    for scenario in range(lane(), count, lanes()):
+    for scenario in mine(count):
         one, other = scenario * num_slots + leaving, scenario * num_slots + coming
         loads[one], loads[other] = loads[other], loads[one]
         add_up(leaving // outlook.slots, scenario, outlook)
         add_up(coming // outlook.slots, scenario, outlook)
-    for gpu in range(lane(), num_gpus, lanes()):
+    for gpu in mine(num_gpus):
         outlook.fill[gpu] = 0
     barrier()

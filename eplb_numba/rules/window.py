@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .terms import MOST_SCENARIOS, MOST_STEPS, STEP_STRIDE, Window
-from .words import barrier, best_lane, lane, lanes, rule, times, word
+from .words import barrier, best_lane, lane, mine, mine_from, rule, times, word
 
 __all__ = ["measure", "measure_one", "note_window", "read_window", "total_of_step"]
 
@@ -31,7 +31,7 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
             if count == MOST_STEPS:
                 measure(measured, count, num_experts, window)
                 count = measured = _merge_the_closest(count, num_experts, window)
-            for expert in range(lane(), num_experts, lanes()):
+            for expert in mine(num_experts):
                 share = abs(value(steps[step, layer, expert])) / total
                 window.loads[expert * STEP_STRIDE + count] = times(share, value(num_gpus))
             window.sizes[count] = 1
@@ -47,7 +47,7 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
 def _add_up(steps: Any, layer: int, first: int, window: Window) -> None:
     """Add up the loads of each of the next steps."""
     barrier()  # whoever still reads the last ones
-    for step in range(first + lane(), min(first + MOST_STEPS, len(steps)), lanes()):
+    for step in mine_from(first, min(first + MOST_STEPS, len(steps))):
         window.totals[step - first] = total_of_step(steps, step, layer, window.loads)
     barrier()
 
@@ -73,14 +73,14 @@ def measure_one(scenario: int, count: int, num_experts: int, window: Window) -> 
     """Measure the distances of a scenario to the first count others: by how much merging them adds to the squares."""
     loads, sizes, distances, _ = window
     row = scenario * MOST_STEPS
-    for other in range(lane(), count, lanes()):
+    for other in mine(count):
         distances[row + other] = 0
     for expert in range(num_experts):
         own = loads[expert * STEP_STRIDE + scenario]
-        for other in range(lane(), count, lanes()):
+        for other in mine(count):
             gap = own - loads[expert * STEP_STRIDE + other]
             distances[row + other] += times(gap, gap)
-    for other in range(lane(), count, lanes()):
+    for other in mine(count):
         distance = times(distances[row + other], times(sizes[scenario], sizes[other]) / (sizes[scenario] + sizes[other]))
         distances[row + other] = distance
         distances[other * MOST_STEPS + scenario] = distance
@@ -91,7 +91,7 @@ def measure_one(scenario: int, count: int, num_experts: int, window: Window) -> 
 def note_window(count: int, num_experts: int, window: Window, noted: Window) -> None:
     """Copy the scenarios that a window was read into."""
     for scenario in range(count):
-        for expert in range(lane(), num_experts, lanes()):
+        for expert in mine(num_experts):
             noted.loads[expert * STEP_STRIDE + scenario] = window.loads[expert * STEP_STRIDE + scenario]
         noted.sizes[scenario] = window.sizes[scenario]
     barrier()
@@ -102,7 +102,7 @@ def _closest(count: int, window: Window) -> tuple[Any, int]:
     """Give the least distance of two scenarios and the first pair that has it, as one number."""
     nearest = window.distances.dtype.type(np.inf)
     pair = -1
-    for one in range(lane(), count, lanes()):
+    for one in mine(count):
         for other in range(one + 1, count):
             distance = window.distances[one * MOST_STEPS + other]
             if distance < nearest:
@@ -119,7 +119,7 @@ def _merge_the_closest(count: int, num_experts: int, window: Window) -> int:
     nearest, pair = _closest(count, window)
     one, other, last = pair // MOST_STEPS, pair % MOST_STEPS, count - 1
     whole = sizes[one] + sizes[other]
-    for expert in range(lane(), num_experts, lanes()):
+    for expert in mine(num_experts):
         row = expert * STEP_STRIDE
         if nearest > 0:  # else they are the same, and no rounding may change that
             sum_of_both = times(loads[row + one], sizes[one]) + times(loads[row + other], sizes[other])
@@ -129,10 +129,10 @@ def _merge_the_closest(count: int, num_experts: int, window: Window) -> int:
     if lane() == 0:
         sizes[one] = whole
         sizes[other] = sizes[last]
-    for scenario in range(lane(), count, lanes()):
+    for scenario in mine(count):
         distances[other * MOST_STEPS + scenario] = distances[last * MOST_STEPS + scenario]
     barrier()
-    for scenario in range(lane(), count, lanes()):
+    for scenario in mine(count):
         distances[scenario * MOST_STEPS + other] = distances[other * MOST_STEPS + scenario]
     barrier()
     measure_one(one, last, num_experts, window)

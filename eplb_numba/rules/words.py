@@ -13,7 +13,7 @@ from typing import Any
 from numba.extending import overload
 from numba.extending import register_jitable as rule
 
-__all__ = ["barrier", "best_lane", "lane", "lanes", "root", "rule", "strip", "take", "times", "word"]
+__all__ = ["barrier", "best_lane", "lane", "lanes", "mine", "mine_from", "root", "rule", "strip", "take", "times", "word"]
 
 
 def word(function: Any) -> Any:
@@ -32,6 +32,16 @@ def lanes() -> int:
     """Tell how many lanes work on this problem."""
     thread: Any = threading.current_thread()
     return int(thread._manager._block_dim[0]) if hasattr(thread, "threadIdx") else 1
+
+
+def mine(end: int) -> range:
+    """Give the places before the end that are this lane's: every lanes-th."""
+    return range(lane(), end, lanes())
+
+
+def mine_from(first: int, end: int) -> range:
+    """Give those of the places from the first one on."""
+    return range(first + lane(), end, lanes())
 
 
 def barrier() -> None:
@@ -86,6 +96,16 @@ def _lane_on_cpu() -> Any:
 @overload(lanes, target="cpu")
 def _lanes_on_cpu() -> Any:
     return lambda: 1
+
+
+@overload(mine, target="cpu")
+def _mine_on_cpu(end):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+    return lambda end: range(end)
+
+
+@overload(mine_from, target="cpu")
+def _mine_from_on_cpu(first, end):  # type: ignore[no-untyped-def]
+    return lambda first, end: range(first, end)
 
 
 @overload(barrier, target="cpu")

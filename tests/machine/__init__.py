@@ -93,7 +93,8 @@ class Kernel:
 class Compiled:
     """A kernel as it was compiled for arguments of some types.
 
-    Blocks run one after the other, in any order: what they do must not depend on it.  After a run ``cycles`` holds an estimate for each block: of use where one form of a rule is compared with another.
+    Blocks run one after the other, in any order: what they do must not depend on it.  After a run ``cycles`` holds an estimate
+    for each block: of use where one form of a rule is compared with another.
     """
 
     def __init__(self, name, program, kinds):

@@ -192,11 +192,14 @@ def ceiling_after(layout: Layout, tactics: Tactics, stage: Stage) -> Any:
     """Give what a later try must come below to be delivered in place of the staged one: 0, if no other can do better.
 
     That is so, up to the tolerance, where the staged one is so near to the bound that either holds for every try, because
-    groups leave no choice, or would even if there were no groups.
+    groups leave no choice, or would even if there were no groups.  After a try that is not finished it is infinite.
     """
     heaviest = largest_here(stage.heaviest)
-    bound = stage.mean[0] if layout.num_groups > layout.num_nodes else largest_here(stage.bounds)
-    return heaviest if heaviest > times(bound, tactics.limit) else stage.heaviest.dtype.type(0)
+    if heaviest < np.inf:
+        bound = stage.mean[0] if layout.num_groups > layout.num_nodes else largest_here(stage.bounds)
+        if heaviest <= times(bound, tactics.limit):
+            return stage.heaviest.dtype.type(0)
+    return heaviest
 
 
 @rule

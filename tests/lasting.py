@@ -132,7 +132,7 @@ def refine(placed, rounds, copies):
         for loads, size in placed.scenarios:
             _, powers = placed.powers(loads)
             total = add(powers, value)
-            slopes.append(size * eighth_root(total) / total if total > 0 else value(0))
+            slopes.append(size * eighth_root(total) / total if total >= 2.0**-126 else value(0))
             burdens = [burden + power * slopes[-1] for burden, power in zip(burdens, powers, strict=True)]
         ready = [gpu for gpu in range(placed.num_gpus) if gpu not in waiting]
         if not ready:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eplb_numba import POLICIES, Planner, metrics, plan_experts
@@ -46,7 +46,11 @@ def nodes_of(numbers, num_experts, row):
         yield slots, experts, num_nodes
 
 
+NEXT_TO_NO_LOAD = np.float32([[[3e6, 2, 2, 1], [1e6, 0, 0, 0]], [[0, 3, 2, 3], [2e6, 2, 3, 2]]])  # on the second node
+
+
 @settings(max_examples=100)
+@example(window=(NEXT_TO_NO_LOAD, (4, 4, 2, 2)), seed=0)
 @given(window=windows(num_steps=(1, 2, 3, 5, 10)), seed=st.integers(0, 2**64 - 1))
 def test_lasting_plans_equal_the_reference(window, seed):
     """Scenarios, replication, packing and swaps give the reference's placement, slot by slot."""

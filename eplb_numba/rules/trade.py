@@ -13,7 +13,7 @@ import numpy as np
 from .norm import add_up, eighth, eighth_root
 from .scratch import recall_outlook
 from .sums import total_in_line
-from .terms import Outlook
+from .terms import LEAST_NORMAL, Outlook
 from .words import barrier, best_lane, lane, mine, mine_from, rule, times, word
 
 __all__ = ["LEAST_GAIN", "best_trade", "may_trade", "trade"]
@@ -45,13 +45,16 @@ def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
 
 @rule
 def _weigh(count: int, outlook: Outlook) -> None:
-    """Work out the slope of each scenario's norm and the burden of each GPU."""
+    """Work out the slope of each scenario's norm and the burden of each GPU.
+
+    A scenario in which the node has next to no load counts for nothing: its slope would be beyond all numbers.
+    """
     outlook = recall_outlook(outlook)
     value = outlook.means.dtype.type
     num_gpus = len(outlook.burdens)
     for scenario in mine(count):
         total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
-        slope = times(outlook.sizes[scenario], eighth_root(total)) / total if total > 0 else value(0)
+        slope = times(outlook.sizes[scenario], eighth_root(total)) / total if total >= value(LEAST_NORMAL) else value(0)
         outlook.slopes[scenario] = slope
     barrier()
     for gpu in mine(num_gpus):

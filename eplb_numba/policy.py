@@ -35,7 +35,7 @@ class Policy:
         Greedy starts of each packing; the first is undisturbed.
     restarts : int
         Runs of the whole pipeline for each layer (groups, replication, packing); the first is undisturbed, and the one with
-        the lowest largest GPU load is kept.
+        the lowest largest GPU load is kept.  What cannot be kept any more is given up early.
     noise : tuple of float
         The range of the multiplier that a disturbed start applies to each weight before sorting, within [0, 2].
     swaps : int

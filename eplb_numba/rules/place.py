@@ -16,10 +16,8 @@ from .noise import stream_of
 from .pack import pack
 from .scratch import cut_stage, cut_tools, recall, recall_stage
 from .sums import largest_here, largest_of, total_of
-from .terms import EITHER, LEAST_NORMAL, Bench, Job, Layout, Stage, Tables, Tactics, Tools
+from .terms import EITHER, LEAST_NORMAL, ROUNDING, Bench, Job, Layout, Stage, Tables, Tactics, Tools
 from .words import barrier, best_lane, lane, mine, mine_from, rule, strip, times
-
-ROUNDING = 2.0**-22  # twice what an operation in float32 may be off by, relatively; float64 is nearer
 
 __all__ = [
     "Placement",

@@ -12,7 +12,7 @@ import numpy as np
 
 from .scratch import recall
 from .swap import best_pair_swap, best_swap
-from .terms import AFTER, FIRST, LIGHTEST, TOGETHER, Items, Packing, Tactics, Tools
+from .terms import AFTER, FIRST, LIGHTEST, ROUNDING, TOGETHER, Items, Packing, Tactics, Tools
 from .words import barrier, lane, mine, rule, times, word
 
 __all__ = ["Swap", "carry_out", "rank", "refine", "search_partners"]
@@ -33,10 +33,12 @@ class Swap(NamedTuple):
 def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any) -> None:
     """Swap items as the tactics allow, until the largest load of the trial packing is near enough to the bound.
 
-    It also ends as soon as it is clear that the largest load will not come below the ceiling: a swap relieves one pack.
+    It also ends as soon as it is clear that the largest load will not come below the ceiling: a swap relieves one pack.  The
+    other one gets heavier; that its sum may be rounded down is reckoned with.
     """
     _settle(tools)
     slots = tools.desk.trial.slots
+    ceiling += times(ceiling, tools.desk.trial.loads.dtype.type(slots * ROUNDING))
     least = times(bound, tactics.least_gain)
     target = times(bound, tactics.limit)
     swaps = tactics.swaps

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MOST_SCENARIOS = 8  # of a window that are planned for
 MOST_STEPS = 32  # that are told apart while a window is read
 STEP_STRIDE = MOST_STEPS + 1  # of an expert's loads: odd, so that a GPU's memory banks serve one step of all experts at once
+ROUNDING = 2.0**-22  # four times what an operation in float32 may be off by, relatively; float64 is nearer
 LEAST_NORMAL = 2.0**-126  # numbers below it are rounded more coarsely in float32
 LIGHTEST, FIRST, BEST = 0, 1, 2  # which lighter packs a heavy one may swap with
 AFTER, STUCK, TOGETHER = 0, 1, 2  # when two items may be swapped for two

@@ -18,20 +18,34 @@ from ..rules.words import lane, lanes
 __all__: list[str] = []
 
 
-class Turns(types.SimpleIteratorType):
+class Counter(types.SimpleIteratorType):
+    """The type of what counts a lane's turns."""
+
+    def __init__(self) -> None:
+        super().__init__("Counter", types.int64)
+
+
+class Turns(types.SimpleIterableType):
     """The type of the turns of a lane."""
 
     def __init__(self) -> None:
-        super().__init__("Turns", types.int64)
+        super().__init__("Turns", COUNTER)
 
 
+COUNTER = Counter()
 TURNS = Turns()
+
+
+@register_model(Counter)
+class _CounterModel(core_models.StructModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, [("place", types.CPointer(types.int64)), ("end", types.int64), ("step", types.int64)])
 
 
 @register_model(Turns)
 class _TurnsModel(core_models.StructModel):
-    def __init__(self, manager: Any, turns: Any) -> None:
-        super().__init__(manager, turns, [("place", types.CPointer(types.int64)), ("end", types.int64), ("step", types.int64)])
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, [("first", types.int64), ("end", types.int64), ("step", types.int64)])
 
 
 @intrinsic
@@ -39,14 +53,11 @@ def _turns(context, first, end, step):  # type: ignore[no-untyped-def]
     """Give every step-th place from the first one on."""
 
     def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        first, end, step = (
+        turns = cgutils.create_struct_proxy(TURNS)(context, builder)
+        turns.first, turns.end, turns.step = (
             context.cast(builder, argument, kind, types.int64)
             for argument, kind in zip(arguments, signature.args, strict=True)
         )
-        turns = cgutils.create_struct_proxy(TURNS)(context, builder)
-        turns.place = cgutils.alloca_once_value(builder, first)
-        builder.store(first, turns.place)  # each time, where loops are nested
-        turns.end, turns.step = end, step
         return turns._getvalue()
 
     return TURNS(first, end, step), make
@@ -54,17 +65,21 @@ def _turns(context, first, end, step):  # type: ignore[no-untyped-def]
 
 @lower_builtin("getiter", Turns)
 def _start(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-    return arguments[0]
+    turns = cgutils.create_struct_proxy(TURNS)(context, builder, value=arguments[0])
+    counter = cgutils.create_struct_proxy(COUNTER)(context, builder)
+    counter.place = cgutils.alloca_once_value(builder, turns.first)
+    counter.end, counter.step = turns.end, turns.step
+    return counter._getvalue()
 
 
-@lower_builtin("iternext", Turns)
+@lower_builtin("iternext", Counter)
 @iternext_impl(RefType.UNTRACKED)
 def _next(context, builder, signature, arguments, result):  # type: ignore[no-untyped-def]
-    turns = cgutils.create_struct_proxy(TURNS)(context, builder, value=arguments[0])
-    place = builder.load(turns.place)
-    result.set_valid(builder.icmp_signed("<", place, turns.end))
+    counter = cgutils.create_struct_proxy(COUNTER)(context, builder, value=arguments[0])
+    place = builder.load(counter.place)
+    result.set_valid(builder.icmp_signed("<", place, counter.end))
     result.yield_(place)
-    builder.store(builder.add(place, turns.step, flags=["nsw"]), turns.place)
+    builder.store(builder.add(place, counter.step, flags=["nsw"]), counter.place)
 
 
 @overload(words.mine, target="cuda")

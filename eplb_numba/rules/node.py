@@ -10,11 +10,20 @@ from .noise import stream_of
 from .pack import pack
 from .replicate import node_bound, replicate
 from .scratch import recall, recall_stage
-from .sums import largest_of
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
 from .words import barrier, lane, mine, rule, times
 
-__all__ = ["copies_apart", "is_dear", "limits", "load_node", "may_be_dear", "place_node", "replicate_node", "stage_node"]
+__all__ = [
+    "copies_apart",
+    "is_dear",
+    "limits",
+    "load_node",
+    "may_be_dear",
+    "note_heaviest",
+    "place_node",
+    "replicate_node",
+    "stage_node",
+]
 
 
 @rule
@@ -48,6 +57,7 @@ def place_node(
             stage_node(index, bound, tools, stage)
             if not may_be_dear(largest, bound, layout, tactics):
                 break
+    note_heaviest(index, largest, stage)
 
 
 @rule
@@ -107,7 +117,7 @@ def limits(layout: Layout, tactics: Tactics, together: bool) -> tuple[int, int]:
 
 @rule
 def stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
-    """Write a node's replicas, in the order of the kept packing, onto the stage."""
+    """Write a node's replicas, in the order of the kept packing, onto the stage; it may be written over once more."""
     node, _, kept, _, _ = recall(tools)
     stage = recall_stage(stage)
     num_experts, num_slots, num_gpus = len(node.loads), len(node.slot_loads), len(kept.pack_loads)
@@ -119,8 +129,15 @@ def stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
         stage.counts[index * num_experts + expert] = node.counts[expert]
     for gpu in mine(num_gpus):
         stage.loads[index * num_gpus + gpu] = kept.pack_loads[gpu]
-    heaviest = largest_of(kept.pack_loads)
     if lane() == 0:
         stage.bounds[index] = bound
+    barrier()
+
+
+@rule
+def note_heaviest(index: int, heaviest: Any, stage: Stage) -> None:
+    """Note what a node's heaviest GPU has come to, once it will not change any more: other tries go by it."""
+    stage = recall_stage(stage)
+    if lane() == 0:
         stage.heaviest[index] = heaviest
     barrier()

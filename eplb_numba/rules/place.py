@@ -266,6 +266,7 @@ def _expect(layout: Layout, tools: Tools, stage: Stage) -> None:
                 floor = mean - times(mean, slack)
         stage.floors[node] = floor
         stage.heaviest[node] = np.inf
+        stage.bounds[node] = 0  # another block may look before it is known; then the layer is not good enough
     if layout.num_groups > layout.num_nodes:
         total = total_of(items.loads)
         if lane() == 0:

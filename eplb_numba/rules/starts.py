@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .node import is_dear, limits, load_node, may_be_dear, replicate_node, stage_node
+from .node import is_dear, limits, load_node, may_be_dear, note_heaviest, replicate_node, stage_node
 from .noise import stream_of
 from .pack import keep, pack_from, pack_plainly
 from .scratch import recall, recall_stage
@@ -40,6 +40,7 @@ def settle_node(loads: Any, index: int, together: bool, best: Kept, tactics: Tac
     keep(best, kept)
     largest = largest_of(kept.pack_loads)
     stage_node(index, bound, tools, stage)
+    note_heaviest(index, largest, stage)
     layout = tools.bench.layout
     if together or not may_be_dear(largest, bound, layout, tactics):
         return False

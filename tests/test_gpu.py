@@ -260,10 +260,10 @@ def test_whole_nodes_give_the_same_bits(name):
 
 
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
-@pytest.mark.parametrize("tolerance", [0.0, 0.004])
-def test_many_tries_give_the_same_bits(tolerance):
+@pytest.mark.parametrize(("tolerance", "apart"), [(0.0, "freely"), (0.004, "freely"), (0.0, "where_cheap")])
+def test_many_tries_give_the_same_bits(tolerance, apart):
     """Tries that other blocks have shown to be of no use are given up, whoever comes first, and nothing changes."""
-    policy = replace(POLICIES["optimize_and_2item_swap"], restarts=20, tolerance=tolerance)
+    policy = replace(POLICIES["optimize_and_2item_swap"], restarts=20, tolerance=tolerance, apart=apart)
     weight = np.random.default_rng(12).lognormal(0, 1, (3, 64)).astype(np.float32)
     weight[2, ::3] = weight[2, 0]  # ties
     for groups in (16, 4, 1):

@@ -136,7 +136,7 @@ def stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
 
 @rule
 def note_heaviest(index: int, heaviest: Any, stage: Stage) -> None:
-    """Note what a node's heaviest GPU has come to, once it will not change any more: other tries go by it."""
+    """Note what a node's heaviest GPU has come to; a block that plans another node or try may go by it from now on."""
     stage = recall_stage(stage)
     if lane() == 0:
         stage.heaviest[index] = heaviest

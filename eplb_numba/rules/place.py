@@ -251,8 +251,8 @@ def assign_groups(loads: Any, layer: int, restart: int, tactics: Tactics, tools:
 def _expect(layout: Layout, tools: Tools, stage: Stage) -> None:
     """Note what the assigned groups let expect of each node, and in the mean.
 
-    However the sums of a node are rounded, they differ by less than the slack: each of its loads is added, divided or
-    multiplied once in all, and a little more.
+    However the sums of a node are rounded, its floor stays below: on the way to either each load is divided once at most, and
+    added no more often than the node has experts and slots.
     """
     _, items, kept, _, _ = recall(tools)
     stage = recall_stage(stage)

@@ -5,6 +5,7 @@ Where there is no GPU, Numba's simulator runs the rules as plain Python, in bloc
 """
 
 import os
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -26,8 +27,8 @@ from .cases import QUICK_POLICIES, any_policies, problems, topologies, weights
 SIMULATED = "NUMBA_ENABLE_CUDASIM" in os.environ
 ON_MACHINE = "TESTS_ON_MACHINE" in os.environ
 FIELDS = ("phy2log", "log2phy", "logcnt", "gpu_loads", "bound", "balancedness")
-# The simulator takes a second, and the machine a tenth of one, for what a GPU does in a millisecond.
-EXAMPLES = 2 if SIMULATED else 40 if ON_MACHINE else 500
+# The simulator and the machine take a tenth of a second for what a GPU does in a millisecond.
+EXAMPLES = 6 if SIMULATED else 40 if ON_MACHINE else 500
 LANES = [2, 3] if SIMULATED else [32]
 LASTING_LANES = [3] if SIMULATED else [32, 128, 256]
 # On the machine each kind of weight is compiled, which takes longest.
@@ -46,9 +47,13 @@ each_policy = pytest.mark.parametrize("name", POLICIES)
 def fewer_lanes():
     """Let the simulator run blocks of few lanes: each is a thread of Python."""
     before = backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES
+    patience = sys.getswitchinterval()
     if SIMULATED:
         backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES = 3, 3, 3
+        # Whoever watches the lanes asks again and again whether all wait; a lane that waits for him to give way waits long.
+        sys.setswitchinterval(1e-4)
     yield
+    sys.setswitchinterval(patience)
     backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES = before
 
 

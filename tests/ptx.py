@@ -93,20 +93,24 @@ KINDS = {
 }
 
 
-def main(dtype, capability, assembler):
-    """Compile all kernels for loads of one type and one compute capability and print a list of what became of them."""
-    capability = tuple(map(int, capability.split(".")))
+def main(dtype, assembler, *capabilities):
+    """Compile all kernels for loads of one type and some compute capabilities and print a list of what became of them.
+
+    In one process Numba does once what the capabilities have in common: all that comes before PTX.
+    """
     reports = []
-    for name, types in signatures(dtype, KINDS[dtype]):
-        ptx = compile_kernel(getattr(KERNELS, name.split()[0]).py_func, types, capability)
-        report = {
-            "kernel": name,
-            "loads": dtype,
-            "capability": ".".join(map(str, capability)),
-            "fused": FUSED.findall(ptx) + to_be_fused(ptx),
-            "approximate": APPROXIMATE.findall(ptx),
-        }
-        reports.append(report | assemble(ptx, capability, assembler))
+    for capability in capabilities:
+        numbers = tuple(map(int, capability.split(".")))
+        for name, types in signatures(dtype, KINDS[dtype]):
+            ptx = compile_kernel(getattr(KERNELS, name.split()[0]).py_func, types, numbers)
+            report = {
+                "kernel": name,
+                "loads": dtype,
+                "capability": capability,
+                "fused": FUSED.findall(ptx) + to_be_fused(ptx),
+                "approximate": APPROXIMATE.findall(ptx),
+            }
+            reports.append(report | assemble(ptx, numbers, assembler))
     json.dump(reports, sys.stdout)
 
 

@@ -59,7 +59,7 @@ def install(backend):
 
 
 def compile_kernel(function, kinds, capability=(9, 0)):
-    """Compile a kernel to PTX as if a GPU of this compute capability were here; what was compiled once is kept on disk.
+    """Compile a kernel to PTX for a compute capability, without a GPU; what was compiled once is kept on disk.
 
     The folder belongs to the package's sources as they are.
     """
@@ -69,7 +69,8 @@ def compile_kernel(function, kinds, capability=(9, 0)):
     ).hexdigest()
     kept = Path(os.environ["NUMBA_CACHE_DIR"]) / f"{function.__name__}-{key[:32]}.ptx"
     if not kept.exists():
-        device = SimpleNamespace(compute_capability=capability)
+        # What kernels call is compiled once for each answer; only what makes PTX of it must know the right one.
+        device = SimpleNamespace(compute_capability=(9, 0))
         numba.cuda.dispatcher.get_current_device = numba.cuda.compiler.get_current_device = lambda: device
         ptx, _ = cuda.compile_ptx(function, kinds, cc=capability)
         kept.parent.mkdir(parents=True, exist_ok=True)

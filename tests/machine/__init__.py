@@ -1,7 +1,7 @@
 """What does a GPU do with the kernels as they are compiled?  A machine for PTX, on a CPU.
 
-It runs what the compiler made of a kernel, lane by lane, and watches memory and barriers; it knows nothing of Numba's
-simulator, which runs the Python source instead.
+It runs what the compiler made of a kernel, lane by lane, several blocks in turns, and watches memory and barriers; it knows
+nothing of Numba's simulator, which runs the Python source instead.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import math
 import os
 from contextlib import nullcontext
 from importlib.metadata import distributions
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from numba import cuda
 from numba.cuda import types
 
 from .program import SPECIAL, read_program
-from .runner import DEADLOCK, DONE, ENDLESS, OUTSIDE, RACE, run_block
+from .runner import DEADLOCK, DONE, ENDLESS, EPOCH, MINGLED, OUTSIDE, PAUSED, RACE, WARP, Block, Notes, Regions, run_block
 
 __all__ = ["Kernel", "Memory", "compile_kernel", "install"]
 
@@ -30,6 +31,10 @@ WHY = {
     DEADLOCK: "lanes that wait for each other in different places",
     ENDLESS: "a loop without end",
 }
+# What blocks of one launch may tell each other by: all else that a block writes no other one touches before the launch ends.
+SHARED = {"_place": {"work.ceilings", "work.stage_values"}, "_place_start": {"work.first_near"}}
+AT_ONCE = 5  # blocks that take turns
+MOST_PATIENCE = 500  # accesses to global memory before another block has its turn
 
 
 class Memory:
@@ -94,8 +99,8 @@ class Kernel:
 class Compiled:
     """A kernel as it was compiled for arguments of some types.
 
-    Blocks run one after the other, in any order: what they do must not depend on it.  After a run ``cycles`` holds an estimate
-    for each block: of use where one form of a rule is compared with another.
+    Blocks begin in any order, and some are on their way at the same time: what they do must not depend on it.  After a run
+    ``cycles`` holds an estimate for each block: of use where one form of a rule is compared with another.
     """
 
     def __init__(self, name, program, kinds):
@@ -105,35 +110,89 @@ class Compiled:
         """Run all blocks."""
         blocks, lanes, shared_bytes = config.grid[0], config.block[0], config.shmem_size
         assert shared_bytes <= 48 * 1024, "more shared memory than a block gets that has not asked for it"
-        program, values = self._program, [_as_bits(parameter) for parameter in parameters]
-        assert len(values) == len(program.parameters)
-        shared = np.empty(max(8, shared_bytes), np.uint8)
-        start = np.zeros(program.num_registers, np.uint64)
-        for register, bits in [*zip(program.parameters, values, strict=True), *program.constants.items()]:
-            start[register] = bits
-        regions = [(shared.ctypes.data, shared.nbytes), *sorted(set(_regions(self._kinds, iter(values))))]
-        places = np.array([place for place, _ in regions], np.uint64)
-        sizes = np.array([size for _, size in regions])
-        offsets = np.concatenate([[0], np.cumsum((sizes + 11) // 4)])
-        written, read, earlier = np.zeros((3, offsets[-1], 4), np.int64)
-        clocks = np.zeros(lanes, np.int64)
-        ready = np.zeros((lanes, program.num_registers), np.int64)
-        epochs = np.zeros(1, np.int64)
+        values = [_as_bits(parameter) for parameter in parameters]
+        assert len(values) == len(self._program.parameters)
+        names = {}
+        for name, place, size in _regions(self._kinds, iter(values)):
+            names.setdefault((place, size), name)
+        launch = _Launch(self._program, values, lanes, shared_bytes, sorted(names), min(blocks, AT_ONCE))
         self.cycles = np.zeros(blocks, np.int64)
-        for block in np.random.default_rng(blocks).permutation(blocks):
-            shared[:] = 0x01 if block % 2 else 0xCB  # rubbish: large numbers here, negative ones there
-            registers = np.tile(start, (lanes, 1))
-            for lane in range(lanes):
-                registers[lane, : len(SPECIAL)] = lane, lanes, block, blocks, lane % 32, shared_bytes
-            ready[:] = 0
-            how, lane, at = run_block(
-                program.rows, registers, places[0], places, places + sizes.astype(np.uint64), offsets, written, read,
-                earlier, clocks, ready, epochs,
-            )  # fmt: skip
-            if how != DONE:
-                line = program.lines[program.rows[at, -1]]
-                raise AssertionError(f"{self._name}, block {block}, lane {lane}: {WHY[how]} at {at}: {line}")
-            self.cycles[block] = clocks.max()
+        chance = np.random.default_rng(blocks)
+        waiting = chance.permutation(blocks).tolist()
+        seats = list(range(launch.seats))
+        guests = [launch.begin(seat, waiting.pop(), blocks) for seat in seats]
+        while seats:
+            seat = seats[chance.integers(len(seats))]
+            how, lane, at = launch.go_on(seat, guests[seat], int(MOST_PATIENCE ** chance.random()))
+            if how == DONE:
+                self.cycles[guests[seat]] = launch.blocks[seat].clocks.max()
+                if waiting:
+                    guests[seat] = launch.begin(seat, waiting.pop(), blocks)
+                else:
+                    seats.remove(seat)
+            elif how != PAUSED:
+                line = self._program.lines[self._program.rows[at, -1]]
+                raise AssertionError(f"{self._name}, block {guests[seat]}, lane {lane}: {WHY[how]} at {at}: {line}")
+        mingled = {names[region] for region in launch.mingled()} - SHARED.get(self._name, set())
+        assert not mingled, f"{self._name}: blocks touch what others write in {mingled}"
+
+
+class _Launch:
+    """The memory of a launch: what its blocks share, and a seat for each of those that are on their way."""
+
+    def __init__(self, program, values, lanes, shared_bytes, regions, seats):
+        self._rows, self._lanes, self._shared_bytes = program.rows, lanes, shared_bytes
+        self.seats, self._arrays = seats, regions
+        self._start = np.zeros(program.num_registers, np.uint64)
+        for register, bits in [*zip(program.parameters, values, strict=True), *program.constants.items()]:
+            self._start[register] = bits
+        size = max(8, shared_bytes)
+        self._shared = np.empty((seats, -(-size // 8) * 8), np.uint8)
+        sizes = [*[size] * seats, *(size for _, size in regions)]
+        offsets = np.concatenate([[0], np.cumsum([(size + 11) // 4 for size in sizes])])
+        self._notes = Notes(*np.zeros((3, offsets[-1], 4), np.int64), np.zeros((offsets[-1], 3), np.int64))
+        self._parts = list(pairwise(offsets[seats:]))
+        self._epochs = np.zeros(1, np.int64)
+        self._regions, self.blocks = [], []
+        for seat in range(seats):
+            here = [(self._shared[seat].ctypes.data, size), *regions]
+            places, ends = np.array([place for place, _ in here], np.uint64), np.array([sum(one) for one in here], np.uint64)
+            self._regions.append(Regions(places, ends, np.array([offsets[seat], *offsets[seats:-1]])))
+            self.blocks.append(
+                Block(
+                    registers=np.empty((lanes, program.num_registers), np.uint64),
+                    ready=np.empty((lanes, program.num_registers), np.int64),
+                    clocks=np.empty(lanes, np.int64),
+                    at=np.empty(lanes, np.int64),
+                    state=np.empty(lanes, np.int64),
+                    warp_epochs=np.empty(-(-lanes // WARP), np.int64),
+                    progress=np.empty(3, np.int64),
+                )
+            )
+
+    def begin(self, seat, number, blocks):
+        """Let a block begin."""
+        block = self.blocks[seat]
+        self._shared[seat] = 0x01 if number % 2 else 0xCB  # rubbish: large numbers here, negative ones there
+        block.registers[:] = self._start
+        for lane in range(self._lanes):
+            special = lane, self._lanes, number, blocks, lane % WARP, self._shared_bytes
+            block.registers[lane, : len(SPECIAL)] = special
+        for array in (block.ready, block.clocks, block.at, block.state, block.progress):
+            array[:] = 0
+        block.warp_epochs[:] = 1
+        self._epochs += 1
+        block.progress[EPOCH] = self._epochs[0]
+        return number
+
+    def go_on(self, seat, number, patience):
+        """Let a block go on for a while."""
+        return run_block(self._rows, self.blocks[seat], number, self._regions[seat], self._notes, self._epochs, patience)
+
+    def mingled(self):
+        """Give the arrays where a block has touched what another one has written, or the reverse."""
+        touched = self._notes.blocks[:, MINGLED]
+        return [array for array, (first, last) in zip(self._arrays, self._parts, strict=True) if touched[first:last].any()]
 
 
 def _as_bits(parameter):
@@ -144,11 +203,12 @@ def _as_bits(parameter):
     return int.from_bytes(bytes(parameter), "little")
 
 
-def _regions(kinds, values):
-    """Give begin and size of each array among the values that kernels are handed for arguments of some types."""
-    for kind in kinds:
+def _regions(kinds, values, owner=""):
+    """Give name, begin and size of each array among the values that kernels are handed for arguments of some types."""
+    names = getattr(kinds, "fields", range(len(kinds)))
+    for name, kind in zip(names, kinds, strict=True):
         if isinstance(kind, types.BaseTuple):
-            yield from _regions(kind, values)
+            yield from _regions(kind, values, f"{kind.instance_class.__name__.lower()}.")
         elif isinstance(kind, types.Array):
             _, _, size, itemsize, place = (next(values) for _ in range(5))
             shape, strides = ([next(values) for _ in range(kind.ndim)] for _ in range(2))
@@ -157,6 +217,6 @@ def _regions(kinds, values):
             # Of an array that runs backwards the strides are negative.
             ways = [(count - 1) * ((step + 2**63) % 2**64 - 2**63) for count, step in zip(shape, strides, strict=True)]
             if size:
-                yield place + sum(way for way in ways if way < 0), itemsize + sum(map(abs, ways))
+                yield f"{owner}{name}", place + sum(way for way in ways if way < 0), itemsize + sum(map(abs, ways))
         else:
             next(values)

@@ -1,8 +1,11 @@
 """What does a block of lanes do with a program?  Each lane runs up to the next instruction that waits for others.
 
 Memory is the host's own; an access outside what the kernel was given stops the machine, and so does a lane that touches what
-another one has written, or reads before another one writes, with no barrier between them.
+another one has written, or reads before another one writes, with no barrier between them.  A block gives way to other blocks
+after some accesses to the memory that it shares with them; what it does between those is nobody else's business.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -18,9 +21,14 @@ U8, S8, U16, S16, U32, S32, U64, S64, F32, F64, PRED = range(len(KINDS))
 compiled = njit(cache=True, error_model="numpy", nogil=True)
 WIDTHS = np.array([1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 1])
 WARP = 32
-# How a lane stands, and why the machine stopped.
-DONE, OUTSIDE, RACE, DEADLOCK, ENDLESS = range(1, 6)
+# How a lane stands, and why a block stopped.
+DONE, PAUSED, OUTSIDE, RACE, DEADLOCK, ENDLESS = range(1, 7)
 FOREVER = 500_000_000
+# How far a block has come: the lane that is to run, the instructions since it last waited, and how often all have met.
+NEXT, STEPS, EPOCH = range(3)
+# What is noted of a word that blocks share: one more than the block that wrote or read it last, MANY if several have read it.
+WRITER, READER, MINGLED = range(3)
+MANY = -1
 
 # Cycles until a result can be used: estimates for a current GPU, for comparing one form of a rule with another.
 LATENCY = np.full(len(CODE), 5)
@@ -245,29 +253,59 @@ def _clash(note, word, lane, number, reads, block_epoch, warp_epoch):
     return reads or note[word, 3] != np.int64(number)
 
 
-@compiled
-def run_block(rows, registers, shared_base, places, ends, offsets, written, read, earlier, clocks, ready, epochs):
-    """Run a block; give how it ended and the lane and the instruction where it did.
+class Regions(NamedTuple):
+    """Which memory there is, shared memory first."""
 
-    registers (lanes, registers) hold what is known from the start.  places, ends (regions) say what memory there is, and
-    offsets (regions) where in written, read and earlier (words, 4) it is noted who last wrote a word, and who read it.
+    places: np.ndarray  # (regions)
+    ends: np.ndarray  # (regions)
+    offsets: np.ndarray  # (regions) where the notes of a region begin
+
+
+class Notes(NamedTuple):
+    """What is known of each word of memory; lanes are counted from one."""
+
+    written: np.ndarray  # (words, 4) the lane that wrote it last, when the block and when the warp had met last, and what
+    read: np.ndarray  # (words, 4) likewise
+    earlier: np.ndarray  # (words, 4) of the one who read it before
+    blocks: np.ndarray  # (words, 3) writer, reader, and whether a block has touched what another one wrote, or the reverse
+
+
+class Block(NamedTuple):
+    """A block of lanes on its way through a program."""
+
+    registers: np.ndarray  # (lanes, registers)
+    ready: np.ndarray  # (lanes, registers) the cycle from which on a register can be used
+    clocks: np.ndarray  # (lanes)
+    at: np.ndarray  # (lanes) the next instruction
+    state: np.ndarray  # (lanes)
+    warp_epochs: np.ndarray  # (warps) how often the lanes of a warp have met
+    progress: np.ndarray  # (3)
+
+
+@compiled
+def run_block(rows, block, number, regions, notes, epochs, patience):
+    """Run a block until it ends or has lost patience; give how it stands and the lane and the instruction where it does.
+
+    patience is how many accesses to global memory it may make; epochs (1) counts how often any block has met.
     """
+    registers, ready, clocks, at, state, warp_epochs, progress = block
+    places, ends, offsets = regions
+    written, read, earlier, blocks = notes
+    shared_base = places[0]
     lanes = len(registers)
-    at = np.zeros(lanes, np.int64)
-    state = np.zeros(lanes, np.int64)
-    block_epoch = epochs[0] + 1
-    warp_epochs = np.ones(lanes // WARP + 1, np.int64)
-    remaining = lanes
+    block_epoch = progress[EPOCH]
+    remaining = 0
     for lane in range(lanes):
-        clocks[lane] = 0
+        remaining += state[lane] != DONE
     while remaining > 0:
-        for lane in range(lanes):
+        for lane in range(progress[NEXT], lanes):
             if state[lane] == DONE:
                 continue
             own = registers[lane]
             here = at[lane]
             clock = clocks[lane]
-            steps = 0
+            steps = progress[STEPS]
+            progress[STEPS] = 0
             while True:
                 row = rows[here]
                 operation, kind = row[OPERATION], row[TYPE]
@@ -309,10 +347,18 @@ def run_block(rows, registers, shared_base, places, ends, offsets, written, read
                             break
                     if region < 0 or address % np.uint64(width) != 0:
                         return OUTSIDE, lane, here - 1
+                    if region > 0:
+                        if patience == 0:
+                            at[lane], clocks[lane] = here - 1, clock
+                            progress[NEXT], progress[STEPS] = lane, steps
+                            return PAUSED, lane, here - 1
+                        patience -= 1
                     latency = LATENCY[operation] if region == 0 else GLOBAL_LATENCY
                     warp = lane // WARP
                     first_word = offsets[region] + np.int64(address - places[region]) // 4
                     for word in range(first_word, first_word + (width + 3) // 4):
+                        if region > 0:
+                            _mingle(blocks[word], number + 1, operation != LD)
                         if operation == ATOM:
                             continue
                         clash = _clash(written, word, lane, a, operation == LD, block_epoch, warp_epochs[warp])
@@ -417,6 +463,7 @@ def run_block(rows, registers, shared_base, places, ends, offsets, written, read
                 ready[lane, row[TARGET]] = start + latency
             at[lane] = here
             clocks[lane] = clock
+        progress[NEXT] = 0
         if remaining == 0:
             break
         # Warps whose lanes all wait for each other go on; a barrier waits for all warps.
@@ -457,9 +504,22 @@ def run_block(rows, registers, shared_base, places, ends, offsets, written, read
             for lane in range(lanes):
                 clocks[lane] = latest + LATENCY[BAR]
                 at[lane] += state[lane] != DONE
-            block_epoch += 1
-    epochs[0] = block_epoch
+            epochs[0] += 1
+            block_epoch = progress[EPOCH] = epochs[0]
     return DONE, 0, 0
+
+
+@compiled
+def _mingle(note, block, writes):
+    """Note that a block writes or reads a word, and whether it mingles with others there."""
+    if note[WRITER] != 0 and note[WRITER] != block:
+        note[MINGLED] = 1
+    if writes:
+        if note[READER] != 0 and note[READER] != block:
+            note[MINGLED] = 1
+        note[WRITER] = block
+    elif note[READER] != block:
+        note[READER] = block if note[READER] == 0 else MANY
 
 
 @compiled

@@ -276,6 +276,17 @@ def test_many_tries_give_the_same_bits(tolerance, apart):
         assert_same(theirs, plan_experts(weight, 80, groups, 4, 16, policy=policy))
 
 
+@pytest.mark.skipif(SIMULATED, reason="the simulator runs one block after the other")
+def test_blocks_of_one_layer_give_the_same_bits():
+    """A node says what its heaviest GPU has come to when that is final; else blocks beside it would give up the best try."""
+    policy = replace(POLICIES["optimize_and_2item_swap"], restarts=12, tolerance=0.0, apart="where_cheap")
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        weight = generator.lognormal(0, 0.3, (1, 18)).astype(np.float32)
+        theirs = plan_experts(on_gpu(weight), 30, 6, 2, 6, policy=policy)
+        assert_same(theirs, plan_experts(weight, 30, 6, 2, 6, policy=policy))
+
+
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
 @each_policy
 def test_more_packs_than_lanes_give_the_same_bits(name):

@@ -50,8 +50,8 @@ class Policy:
     pair_partners : {"lightest", "first", "best"}
         Whom the heaviest pack swaps two items with.
     pairs : {"after", "stuck", "together"}
-        When two go for two: once no single swap is left; whenever no single swap is found; or whenever that gains more than
-        the best single swap (the larger of the two limits then counts all rounds).
+        When two go for two: once no single swap is left; whenever no single swap is found; or whenever no single swap of the
+        heaviest pack gains as much (the larger of the two limits then counts all rounds).
     pair_slots : int
         Two go for two only where a pack has at most so many slots; at most 64.
     tolerance : float

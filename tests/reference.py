@@ -145,9 +145,9 @@ def best_of(choices, least):
     return best
 
 
-def find_single(problem, packs, ranking, policy, least):
-    """Find the single swap that the policy allows."""
-    for rank, heavy in enumerate(ranking[: min(policy.heaviest, len(ranking) - 1)]):
+def find_single(problem, packs, ranking, policy, most, least):
+    """Find the single swap that the policy allows, for one of the most heavily loaded packs."""
+    for rank, heavy in enumerate(ranking[: min(most, len(ranking) - 1)]):
         lighter = ranking[:rank:-1]
         if policy.partners == "lightest":
             lighter = lighter[:1]
@@ -189,18 +189,23 @@ def refine(problem, packs, policy):
         before = problem.sum(packs[ranking[0]])
         if before <= target:
             break
-        swap = find_single(problem, packs, ranking, policy, least) if singles > 0 else None
         double = None
-        if doubles > 0 and (swap is None or policy.pairs == "together"):
-            threshold = least if swap is None else swap[0]
-            double = find_double(problem, packs, ranking, policy, threshold)
-        if double is not None:
+        if doubles > 0 and policy.pairs == "together":
+            double = find_double(problem, packs, ranking, policy, least)
+        swap = None
+        if singles > 0:
+            most = policy.heaviest if double is None else 1
+            enough = least if double is None else np.nextafter(double[0], value(0))  # to gain as much is enough
+            swap = find_single(problem, packs, ranking, policy, most, enough)
+        if doubles > 0 and swap is None and policy.pairs != "together":
+            double = find_double(problem, packs, ranking, policy, least)
+        if swap is not None:
+            singles -= 1
+        elif double is not None:
             swap = double
             doubles -= 1
             if policy.pairs == "after":
                 singles = 0
-        elif swap is not None:
-            singles -= 1
         else:
             break
         _, new_heavy, new_light, heavy, light = swap

@@ -21,7 +21,7 @@ from ..rules.terms import Bench, Layout, Sheet
 from ..rules.words import barrier, lane, lanes, strip
 from . import contests, greedy, lasting, pairs, swaps, turns  # noqa: F401  # what else they mean
 from .block import ALL, WARP, WARPS
-from .instructions import NONE, bits_of, float_of, largest, lowest, meet, size_of_block, unknown_zero
+from .instructions import NONE, bits_of, float_of, largest, lowest, meet, next_below, size_of_block, unknown_zero
 from .strips import rest
 
 __all__: list[str] = []
@@ -52,6 +52,10 @@ def _root(number):  # type: ignore[no-untyped-def]
     if number == types.float32:
         return lambda number: libdevice.fsqrt_rn(number)
     return lambda number: libdevice.dsqrt_rn(number)
+
+
+def _just_below(number):  # type: ignore[no-untyped-def]
+    return lambda number: next_below(number)
 
 
 def _total_of(loads):  # type: ignore[no-untyped-def]
@@ -185,6 +189,7 @@ overload(words.lane, target="cuda")(_lane)
 overload(words.lanes, target="cuda")(_lanes)
 overload(words.barrier, target="cuda")(_barrier)
 overload(words.best_lane, target="cuda")(_best_lane)
+overload(words.just_below, target="cuda")(_just_below)
 overload(words.root, target="cuda")(_root)
 overload(words.times, target="cuda")(_times)
 overload(sums.total_of, target="cuda")(_total_of)

@@ -13,7 +13,7 @@ import numpy as np
 from .scratch import recall
 from .swap import best_pair_swap, best_swap
 from .terms import AFTER, FIRST, LIGHTEST, ROUNDING, TOGETHER, Items, Packing, Tactics, Tools
-from .words import barrier, lane, mine, rule, times, word
+from .words import barrier, just_below, lane, mine, rule, times, word
 
 __all__ = ["Swap", "carry_out", "rank", "refine", "search_partners"]
 
@@ -48,20 +48,22 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
         if _load_in_place(tools, 0) <= target or _is_lost(tools, swaps + pair_swaps, ceiling):
             break
         gain, choice, pair_choice = least, -1, -1
-        if swaps > 0:
-            gain, choice = _search(tools, tactics, copies, least)
-            if choice < 0 and tactics.pairs == AFTER:
-                swaps = 0
-                if _is_lost(tools, pair_swaps, ceiling):
-                    break
-        if pair_swaps > 0 and (choice < 0 or tactics.pairs == TOGETHER):
-            gain, pair_choice = _search_pairs(tools, tactics, copies, gain)
-        if pair_choice >= 0:
-            pair_swaps -= 1
-            swap = _read_pair_choice(pair_choice, recall(tools).desk.ranking, slots)
-        elif choice >= 0:
+        for turn in range(2):
+            # Together, pairs are first: few swaps of one for one gain as much, and the search for those soon finds that out.
+            if (turn == 0) == (tactics.pairs == TOGETHER):
+                if pair_swaps > 0 and choice < 0 and not _is_lost(tools, swaps + pair_swaps, ceiling):
+                    gain, pair_choice = _search_pairs(tools, tactics, copies, least)
+            elif swaps > 0:
+                most, enough = (1, just_below(gain)) if pair_choice >= 0 else (tactics.heaviest, least)
+                gain, choice = _search(tools, tactics, copies, most, enough)
+                if choice < 0 and tactics.pairs == AFTER:
+                    swaps = 0
+        if choice >= 0:
             swaps -= 1
             swap = _read_choice(choice, recall(tools).desk.ranking, slots)
+        elif pair_choice >= 0:
+            pair_swaps -= 1
+            swap = _read_pair_choice(pair_choice, recall(tools).desk.ranking, slots)
         else:
             break
         if not carry_out(tools, swap):
@@ -82,12 +84,15 @@ def _is_lost(tools: Tools, swaps: int, ceiling: Any) -> bool:
 
 
 @rule
-def _search(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[Any, int]:
-    """Look for a swap of one item for one among the packs that the tactics name; give its gain and its number, or -1."""
+def _search(tools: Tools, tactics: Tactics, copies: int, heaviest: int, least: Any) -> tuple[Any, int]:
+    """Look for a swap of one item for one that one of the heaviest packs has with the partners that the tactics name.
+
+    Gives its gain and its number, or (least, -1).
+    """
     _, items, _, desk, _ = recall(tools)
     packing, ranking = desk.trial, desk.ranking
     num_packs, places = len(ranking), packing.slots * packing.slots
-    for place in range(min(tactics.heaviest, num_packs - 1)):
+    for place in range(min(heaviest, num_packs - 1)):
         partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - place
         gain, choice = search_partners(items, packing, ranking, place, partners, tactics.partners == FIRST, copies, least)
         if choice >= 0:

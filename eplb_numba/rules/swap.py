@@ -80,7 +80,8 @@ def best_pair_swap(tools: Tools, heavy: int, light: int, copies: int, least: Any
 def _most_by_pairs(packing: Packing, heavy: int, light: int, slots: int, pairs: Pairs) -> Any:
     """Give the most that any swap of two for two gains; leave in pairs what each pair of the light pack sums to and gains.
 
-    A plain loop over one pack's pairs inside another over the other's: that is what vector units and lanes are fast at.
+    A plain loop over one pack's pairs inside another over the other's: that is what vector units and lanes are fast at.  It
+    takes two pairs of the heavy pack at a time; where one is left over, twice the same.
     """
     loads = packing.loads
     gap = packing.pack_loads[heavy] - packing.pack_loads[light]
@@ -94,13 +95,17 @@ def _most_by_pairs(packing: Packing, heavy: int, light: int, slots: int, pairs: 
                 gains[pair] = 0
                 pair += 1
     barrier()
-    for leaving in range(heavy * slots, (heavy + 1) * slots):
-        for leaving_too in range(leaving + 1, (heavy + 1) * slots):
+    last = (heavy + 1) * slots - 1
+    for leaving in range(heavy * slots, last):
+        for leaving_too in range(leaving + 1, last + 1, 2):
             load = loads[leaving] + loads[leaving_too]
+            next_load = loads[leaving] + loads[min(leaving_too + 1, last)]
             for pair in mine(num_pairs):
-                delta = load - sums[pair]
-                rest = gap - delta
+                delta, next_delta = load - sums[pair], next_load - sums[pair]
+                rest, next_rest = gap - delta, gap - next_delta
                 better, best = delta if delta < rest else rest, gains[pair]  # there is no NaN to be minded
+                next_better = next_delta if next_delta < next_rest else next_rest
+                better = better if better > next_better else next_better
                 gains[pair] = better if better > best else best
     most = loads.dtype.type(0)
     for pair in mine(num_pairs):

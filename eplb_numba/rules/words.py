@@ -10,12 +10,27 @@ import math
 import threading
 from typing import Any
 
+import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.extending import lower_builtin, overload, type_callable
 from numba.extending import register_jitable as rule
 
-__all__ = ["barrier", "best_lane", "lane", "lanes", "mine", "mine_from", "root", "rule", "strip", "take", "times", "word"]
+__all__ = [
+    "barrier",
+    "best_lane",
+    "just_below",
+    "lane",
+    "lanes",
+    "mine",
+    "mine_from",
+    "root",
+    "rule",
+    "strip",
+    "take",
+    "times",
+    "word",
+]
 
 
 def word(function: Any) -> Any:
@@ -72,6 +87,12 @@ def best_lane(gain: Any, choice: int) -> tuple[Any, int]:
 def root(number: Any) -> Any:
     """Take the square root, rounded as it must be: everywhere alike."""
     return type(number)(math.sqrt(number))
+
+
+@word
+def just_below(number: Any) -> Any:
+    """Give the next lower number of the same type; the one given must be above zero."""
+    return np.nextafter(number, type(number)(0))
 
 
 def strip(array: Any) -> Any:

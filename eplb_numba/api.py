@@ -34,7 +34,7 @@ def rebalance_experts(
         The observed load of each expert: a NumPy array, a torch tensor, or any array that exports DLPack.  float64 is
         planned in float64, everything else in float32.  Steps are summed, unless the policy's plans are to last: see
         ``Policy.objective``, and ``"balanced"``.  On a GPU, where the host does not see them, a
-        layer that holds anything but loads is planned as if it had none, and its balancedness is NaN.
+        layer that holds anything but loads is planned as if it had none, and its balancedness is NaN.  There may be no layers.
     num_replicas : int
         Slots per layer, a multiple of ``num_gpus`` and at least the number of experts.
     num_groups : int or None
@@ -45,7 +45,8 @@ def rebalance_experts(
     num_gpus : int
         GPUs in all.
     policy : Policy or str
-        A policy, or the name of one in ``eplb_numba.policy.POLICIES``; ``"deepseek"`` gives DeepSeek's own answer.
+        A policy, or the name of one in ``eplb_numba.policy.POLICIES``; ``"deepseek"`` gives DeepSeek's own, with ties to
+        the lowest index.
     seed : int
         What the noise of further starts depends on: the same seed gives the same answer everywhere.
     log2phy_width : int, optional

@@ -10,7 +10,9 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Guest", "receive"]
+__all__ = ["REAL_NUMBERS", "Guest", "receive"]
+
+REAL_NUMBERS = "integers of up to 64 bits, or floats of 16 to 64 bits"
 
 # DLPack's numbers for memory that a CPU may read, and that a CUDA GPU may.
 ON_CPU = {1: "CPU", 3: "pinned CPU"}
@@ -29,13 +31,14 @@ class Guest:
 
     Attributes
     ----------
+    name : str
     gpu : int or None
         The number of the GPU that the array lies on.
     shape : tuple of int
     """
 
     def __init__(self, name: str, array: Any) -> None:
-        self._name = name
+        self.name = name
         self._array = array
         self._library: Any = None
         self.gpu: int | None = None
@@ -46,7 +49,7 @@ class Guest:
         self.shape = tuple(int(size) for size in (self.view if self.gpu is None else self._array).shape)
 
     def _recognise(self) -> None:
-        name, array = self._name, self._array
+        name, array = self.name, self._array
         if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
             raise TypeError(f"{name} must be a NumPy array or export DLPack, got {type(array).__name__}")
         try:
@@ -55,8 +58,12 @@ class Guest:
             raise TypeError(f"{name} must be on a device that DLPack knows, got {_describe(array)}: {error}") from error
         if device not in ON_CPU | ON_GPU:
             raise TypeError(f"{name} must be on a CPU or a CUDA GPU (DLPack device types 1 and 2), got type {device}")
+        if type(array).__name__ == "FakeTensor":
+            raise TypeError(f"{name} must hold loads, got a {_describe(array)}, which has no memory")
         if getattr(array, "requires_grad", False):
             self._array = array = array.detach()
+        if hasattr(array, "resolve_neg"):  # torch may note on a view that its memory holds the loads below zero
+            self._array = array = array.resolve_neg()
         if array_api_compat.is_array_api_obj(array):
             self._library = array_api_compat.array_namespace(array)
             # NumPy has no bfloat16, and on a GPU there is no need for kernels of halves.
@@ -76,7 +83,7 @@ class Guest:
         try:
             return np.from_dlpack(array if self.gpu is None else array_api_compat.to_device(array, "cpu"))
         except (BufferError, RuntimeError, TypeError) as error:
-            raise TypeError(f"{self._name} must be an array that NumPy can view, got {_describe(array)}: {error}") from error
+            raise TypeError(f"{self.name} must be an array that NumPy can view, got {_describe(array)}: {error}") from error
 
     @property
     def library(self) -> Any:
@@ -96,7 +103,7 @@ class Guest:
         try:
             return np.dtype(str(self._array.dtype).rpartition(".")[2])
         except TypeError as error:
-            raise TypeError(f"{self._name} must hold real numbers of at most 64 bits, got {self.description}") from error
+            raise TypeError(f"{self.name} must hold {REAL_NUMBERS}, got {self.description}") from error
 
     @property
     def description(self) -> str:
@@ -126,12 +133,12 @@ class Guest:
         return self._library.asarray(result, device=array_api_compat.device(self._array))
 
 
-def receive(name: str, array: Any, num_axes: tuple[int, ...], axes: str) -> Guest:
-    """Take an array with one of the given numbers of axes, none of them empty."""
+def receive(name: str, array: Any, num_axes: tuple[int, ...], axes: str, *, may_be_empty: int | None = None) -> Guest:
+    """Take an array with one of the given numbers of axes, of which at most one that is named may be empty."""
     guest = Guest(name, array)
     if len(guest.shape) not in num_axes:
         raise ValueError(f"{name} must have the axes {axes}, got shape {guest.shape}")
-    if 0 in guest.shape:
+    if any(size == 0 for axis, size in enumerate(guest.shape, -len(guest.shape)) if axis != may_be_empty):
         raise ValueError(f"{name} must have no empty axis, got shape {guest.shape}")
     return guest
 

@@ -15,7 +15,7 @@ Backend = Literal["cpu", "cuda"]
 
 def find_backend(name: Backend | None, guest: Guest) -> ModuleType:
     """Give the backend of that name or, if there is no name, that of the device where the array lies."""
-    return open_backend(name or ("cpu" if guest.gpu is None else "cuda"))
+    return open_backend(("cpu" if guest.gpu is None else "cuda") if name is None else name)
 
 
 def open_backend(name: Backend) -> ModuleType:

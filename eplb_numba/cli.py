@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Self
 from zipfile import BadZipFile
 
@@ -26,9 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_demo(commands)
     _add_replay(commands)
     _add_info(commands)
+    _add_warm(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has read enough; nothing must be written at the end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, TypeError, OSError) as error:
         parser.error(str(error))
     return 0
@@ -94,16 +102,22 @@ def _replay(options: argparse.Namespace) -> None:
 
     trace = _read_trace(options.file)
     if options.shuffle is not None:
+        if options.shuffle < 0:
+            raise ValueError(f"shuffle must not be negative, got {options.shuffle}")
         trace = trace[np.random.default_rng(options.shuffle).permutation(len(trace))]
     topology = Topology(trace.shape[-1], options.slots, options.groups, options.nodes, options.gpus)
     rows = {}
     for policy in options.policy or list(POLICIES):
         with _Bar(policy, quiet=options.json) as bar:
             result = replay(trace, topology, policy, every=options.every, history=options.history, progress=bar.show)
+        scored = result.loaded.any(axis=1)
+        if not scored.any():
+            raise ValueError(f"{options.file} must hold a load after the first {options.history} steps, got none")
+        means = np.mean(result.balancedness[scored], axis=1, where=result.loaded[scored])
         rows[policy] = {
-            "balancedness": float(result.balancedness.mean()),
-            "worst step": float(result.balancedness.mean(axis=1).min()),
-            "slots moved": float(result.moves[1:].mean()) if len(result.moves) > 1 else 0.0,
+            "balancedness": float(np.mean(result.balancedness, where=result.loaded)),
+            "worst step": float(means.min()),
+            "replicas moved": float(result.moves[1:].mean()) if len(result.moves) > 1 else 0.0,
             "ms": float(np.median(result.seconds)) * 1e3,
         }
     if options.json:
@@ -115,10 +129,10 @@ def _replay(options: argparse.Namespace) -> None:
         f"planned on {options.history} steps, every {options.every}. Balancedness of the steps that follow, moves per layer:"
     )
     print()
-    print(f"{'policy':<40} {'balancedness':>12} {'worst step':>11} {'slots moved':>12} {'ms a plan':>10}")
+    print(f"{'policy':<40} {'balancedness':>12} {'worst step':>11} {'replicas moved':>15} {'ms a plan':>10}")
     for policy, row in rows.items():
         print(
-            f"{policy:<40} {row['balancedness']:>12.4f} {row['worst step']:>11.4f} {row['slots moved']:>12.1f} "
+            f"{policy:<40} {row['balancedness']:>12.4f} {row['worst step']:>11.4f} {row['replicas moved']:>15.1f} "
             f"{row['ms']:>10.2f}"
         )
 
@@ -132,7 +146,10 @@ def _read_trace(name: str) -> Any:
                 if "load" not in found:
                     raise ValueError(f"it holds no array 'load' but {', '.join(found)}")
                 found = found["load"]
-    except (EOFError, ValueError, BadZipFile) as error:
+            if not isinstance(found, np.ndarray):
+                raise TypeError(f"its 'load' is no array but {type(found).__name__}")
+    # What NumPy and its zip files raise for damaged ones.
+    except (EOFError, ValueError, TypeError, BadZipFile, NotImplementedError, RuntimeError, TokenError, zlib.error) as error:
         raise ValueError(f"{name} must be a .npy file, or an .npz file with an array 'load': {error}") from error
     if found.ndim != 3:
         raise ValueError(f"{name} must hold loads (steps, layers, experts), got shape {found.shape}")
@@ -186,3 +203,20 @@ def _info(options: argparse.Namespace) -> None:
     for topic, facts in found.items():
         for name, fact in facts.items() if isinstance(facts, dict) else [("", facts)]:
             print(f"{f'{topic} {name}'.replace('_', ' ').strip():<24} {'-' if fact is None else fact}")
+
+
+def _add_warm(commands: Any) -> None:
+    parser = commands.add_parser(
+        "warm",
+        help="compile all that plans on a CPU",
+        description="Compile all that plans on a CPU and keep it where `info` says, for processes to come: in an image, or "
+        "before many ranks start.",
+    )
+    parser.set_defaults(run=_warm)
+
+
+def _warm(_: argparse.Namespace) -> None:
+    from .warm import warm
+
+    for what, seconds in warm():
+        print(f"{what:<24} {seconds:>6.1f} s", flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Guest, receive
+from .arrays import REAL_NUMBERS, Guest, receive
 
 __all__ = ["most_of", "planned_dtype", "planned_loads", "planned_steps", "receive_weight"]
 
@@ -16,8 +16,8 @@ AXES = "(layers, experts) or (steps, layers, experts)"
 
 
 def receive_weight(weight: Any) -> Guest:
-    """Take a weight of two axes, or of three with the steps first."""
-    return receive("weight", weight, (2, 3), AXES)
+    """Take a weight of two axes, or of three with the steps first; a stage of a model may have no layers to plan."""
+    return receive("weight", weight, (2, 3), AXES, may_be_empty=-2)
 
 
 def planned_dtype(guest: Guest) -> np.dtype[Any]:
@@ -25,8 +25,8 @@ def planned_dtype(guest: Guest) -> np.dtype[Any]:
     dtype = guest.dtype
     if dtype.name == "bfloat16":
         return np.dtype(np.float32)
-    if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise TypeError(f"weight must hold real numbers of at most 64 bits, got {guest.description}")
+    if dtype.kind not in "iuf" or dtype.itemsize > 8 or (dtype.kind == "f" and dtype.itemsize == 1):
+        raise TypeError(f"{guest.name} must hold {REAL_NUMBERS}, got {guest.description}")
     return np.dtype(np.float64 if dtype.kind == "f" and dtype.itemsize == 8 else np.float32)
 
 
@@ -45,12 +45,12 @@ def planned_loads(guest: Guest, dtype: np.dtype[Any] | None = None) -> NDArray[A
     view = guest.view
     if view.dtype.name == "bfloat16":
         view = view.astype(np.float32)
-    largest = _check(view)
+    largest = _check(guest.name, view)
     if view.ndim == 3:
-        view = _sum_in_order(view, value) if view.dtype.kind == "f" else _sum_exactly(view)
+        view = _sum_in_order(view, value) if view.dtype.kind == "f" else _sum_exactly(guest.name, view)
     loads = np.require(view, value, ["C", "A"])
     if largest * view.size * len(guest.view) >= most_of(value):
-        _check_totals(loads)
+        _check_totals(guest.name, loads)
     return loads if loads.flags.writeable else _as_writeable(loads)
 
 
@@ -74,23 +74,23 @@ def most_of(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).max) / 4
 
 
-def _check(view: NDArray[Any]) -> float:
+def _check(name: str, view: NDArray[Any]) -> float:
     """Refuse what is negative, infinite or not a number, and say where it stands; give the largest load."""
     largest = float(view.max())
     if view.min() >= 0 and largest < np.inf:
         return largest
     where = tuple(int(index) for index in np.argwhere(~((view >= 0) & (view < np.inf)))[0])
-    raise ValueError(f"weight must not be negative, infinite or NaN, got {view[where]} at {where}")
+    raise ValueError(f"{name} must not be negative, infinite or NaN, got {view[where]} at {where}")
 
 
-def _check_totals(loads: NDArray[Any]) -> None:
+def _check_totals(name: str, loads: NDArray[Any]) -> None:
     """Refuse layers whose loads add up to too much."""
     most = most_of(loads.dtype)
     with np.errstate(over="ignore"):
         totals = loads.sum(axis=1, dtype=np.float64)
     if not totals.max() < most:
         layer = int(np.argmax(totals))
-        raise ValueError(f"weight must add up to less than {most:.3g} in each layer, got {totals[layer]} in layer {layer}")
+        raise ValueError(f"{name} must add up to less than {most:.3g} in each layer, got {totals[layer]} in layer {layer}")
 
 
 def _sum_in_order(view: NDArray[Any], value: np.dtype[Any]) -> NDArray[Any]:
@@ -102,11 +102,11 @@ def _sum_in_order(view: NDArray[Any], value: np.dtype[Any]) -> NDArray[Any]:
     return total
 
 
-def _sum_exactly(view: NDArray[Any]) -> NDArray[Any]:
+def _sum_exactly(name: str, view: NDArray[Any]) -> NDArray[Any]:
     """Add up the steps as integers of 64 bits."""
     wide = np.dtype(np.uint64 if view.dtype.kind == "u" else np.int64)
     if int(view.max()) > np.iinfo(wide).max // len(view):
-        raise ValueError(f"weight must not overflow {wide} when its {len(view)} steps are added, got {view.max()}")
+        raise ValueError(f"{name} must not overflow {wide} when its {len(view)} steps are added, got {view.max()}")
     summed: NDArray[Any] = view.sum(axis=0, dtype=wide)
     return summed
 

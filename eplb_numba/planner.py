@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .arrays import Guest
 from .backend import Backend, find_backend, open_backend
 from .loads import planned_dtype, receive_weight
 from .policy import Policy, check_seed, check_width, find_policy, most_replicas
@@ -76,7 +78,7 @@ class Planner:
     Notes
     -----
     The arrays of a plan belong to the planner: read them, and copy what must outlive the next plan.  A planner serves
-    one thread and, on a GPU, one stream at a time.
+    one thread and, on a GPU, one stream at a time.  A copy, and what is unpickled elsewhere, is a planner of its own.
 
     To capture a planner in a CUDA graph, plan once before that with a weight of the same library, shape, type and memory
     order: the first plan compiles, and allocates the results.
@@ -122,6 +124,14 @@ class Planner:
         self._workshop = workshop(self.num_layers, layout_of(self.topology), tactics, self._dtype, width, *where)
         self._in_use = threading.Lock()
         self._process = os.getpid()
+        self._made_of = partial(
+            type(self), num_layers, num_logical, num_replicas, num_groups, num_nodes, num_gpus,
+            policy=policy, seed=seed, dtype=dtype, log2phy_width=log2phy_width, gpu=gpu,
+        )  # fmt: skip
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let copies, and what is unpickled elsewhere, be planners of their own with memory of their own."""
+        return self._made_of, ()
 
     def plan(self, weight: Any) -> Plan:
         """Plan for the weight, (layers, experts) or (steps, layers, experts).
@@ -143,7 +153,7 @@ class Planner:
         if guest.shape[-2:] != expected:
             raise ValueError(f"weight must have {expected[0]} layers of {expected[1]} experts, got shape {guest.shape}")
         if planned_dtype(guest).itemsize > self._dtype.itemsize:
-            raise TypeError(f"weight must be {self._dtype} like its planner, or convert to it exactly, got {guest.dtype}")
+            raise TypeError(f"weight must not be {guest.dtype} where its planner plans in {self._dtype}")
         if guest.gpu != self.gpu:
             raise ValueError(f"weight must lie on {_place(self.gpu)} like its planner, got one on {_place(guest.gpu)}")
         if self._process != os.getpid():  # a fork may have come while another thread was planning: it is not here
@@ -205,14 +215,27 @@ def plan_experts(
     chosen = find_policy(policy)
     width = check_width(topology, chosen, log2phy_width)
     tactics = tactics_of(chosen, check_seed(seed), planned_dtype(guest))
+    if guest.shape[-2] == 0:
+        return _plan_of_nothing(guest, topology, width or 1)
     return _as_plan(*find_backend(backend, guest).plan(guest, layout_of(topology), tactics, width))
 
 
 def _find_dtype(dtype: Any) -> np.dtype[Any]:
-    found: np.dtype[Any] = np.dtype(dtype)
-    if found not in (np.float32, np.float64):
+    try:
+        found: np.dtype[Any] | None = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
     return found
+
+
+def _plan_of_nothing(guest: Guest, topology: Topology, width: int) -> Plan:
+    """Give the plan for a weight without layers."""
+    value, index = planned_dtype(guest), np.dtype(np.int64)
+    shapes = (topology.num_replicas,), (topology.num_logical, width), (topology.num_logical,), (topology.num_gpus,), (), ()
+    kinds = index, index, index, value, value, value
+    return Plan(*(guest.hand_back(np.empty((0, *shape), kind)) for shape, kind in zip(shapes, kinds, strict=True)))
 
 
 def _as_plan(placement: Placement, log2phy: Any) -> Plan:

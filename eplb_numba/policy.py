@@ -141,7 +141,7 @@ def _number(name: str, value: object, most: float) -> float:
 
 
 def _range(name: str, value: object) -> tuple[float, float]:
-    if not isinstance(value, tuple) or len(value) != 2:
+    if not isinstance(value, (tuple, list, np.ndarray)) or len(value) != 2:
         raise TypeError(f"{name} must be a pair of numbers, got {value!r}")
     low, high = (_number(name, end, 2) for end in value)
     if low > high:
@@ -169,7 +169,7 @@ POLICIES = MappingProxyType(
             summary="Ours. Replicas of one expert on different GPUs; stops within 0.1 % of the bound, and where one greedy "
             "start with swaps does not get there, tries two-for-two swaps and then further starts.",
         ),
-        "deepseek": Policy(summary="DeepSeek's own answer, bit for bit: one greedy pass and no swaps."),
+        "deepseek": Policy(summary="DeepSeek's algorithm, one greedy pass and no swaps, with ties to the lowest index."),
         "optimize_and_2item_swap": Policy(
             restarts=128,
             noise=(1.0, 1.25),

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .loads import planned_loads, receive_weight
+from .arrays import receive
+from .loads import planned_loads
 from .metrics import balancedness
 from .planner import plan_experts
 from .policy import Policy, find_policy
@@ -29,16 +30,19 @@ class Replay:
         The steps of the trace that were scored: all from the first plan on.
     balancedness : array of float64, (scored steps, layers)
         Mean GPU load divided by the largest, with the plan that was in force; 1 is perfect.
+    loaded : array of bool, (scored steps, layers)
+        Whether there was any load; where there was none the balancedness is 1 and says nothing.
     planned : array of int64, (plans,)
         The steps before which a plan was made.
     moves : array of int64, (plans, layers)
-        Slots that hold another expert than before; the first plan moves nothing.
+        Replicas that came to a GPU which had not held them before; the first plan moves nothing.
     seconds : array of float64, (plans,)
         What planning took.
     """
 
     steps: NDArray[np.int64]
     balancedness: NDArray[np.float64]
+    loaded: NDArray[np.bool_]
     planned: NDArray[np.int64]
     moves: NDArray[np.int64]
     seconds: NDArray[np.float64]
@@ -93,10 +97,10 @@ def replay(
     >>> result.balancedness.shape
     (4, 2)
     """
-    guest = receive_weight(trace)
+    guest = receive("trace", trace, (3,), "(steps, layers, experts)")
     loads = guest.view
-    if loads.ndim != 3:
-        raise ValueError(f"trace must have the axes (steps, layers, experts), got shape {loads.shape}")
+    if not isinstance(topology, Topology):
+        raise TypeError(f"topology must be a Topology, got {topology!r} of type {type(topology).__name__}")
     every, history = integer("every", every), integer("history", history)
     for name, number in (("every", every), ("history", history)):
         if number < 1:
@@ -118,7 +122,8 @@ def replay(
             after = plan_experts(loads[step - history : step], *numbers, policy=chosen, seed=seed).phy2log
             seconds.append(time.perf_counter() - begin)
             before = after if placement is None else placement
-            moves.append(np.count_nonzero(after != before, axis=1))
+            new = ~np.isin(_number_replicas(after, topology), _number_replicas(before, topology), assume_unique=True)
+            moves.append(np.count_nonzero(new, axis=(1, 2)))
             placement = after
         scores.append(balancedness(loads[step], placement, topology.num_gpus))
         if progress is not None:
@@ -126,7 +131,20 @@ def replay(
     return Replay(
         steps=steps,
         balancedness=np.array(scores, np.float64),
+        loaded=loads[history:].max(axis=2) > 0,
         planned=steps[::every],
         moves=np.array(moves, np.int64),
         seconds=np.array(seconds),
     )
+
+
+def _number_replicas(phy2log: NDArray[np.int64], topology: Topology) -> NDArray[np.int64]:
+    """Give each replica (layers, GPUs, slots of each) a number of its own, whichever slot of its GPU it lies in."""
+    num_slots = topology.slots_per_gpu
+    experts = np.sort(phy2log.reshape(len(phy2log), topology.num_gpus, num_slots), axis=2)
+    places = np.arange(num_slots)
+    begins = np.where(experts != np.roll(experts, 1, axis=2), places, 0)
+    rank = places - np.maximum.accumulate(begins, axis=2)  # among the replicas of one expert on one GPU
+    gpus = np.arange(len(phy2log) * topology.num_gpus).reshape(len(phy2log), topology.num_gpus, 1)
+    numbers: NDArray[np.int64] = (gpus * topology.num_logical + experts) * num_slots + rank
+    return numbers

@@ -151,3 +151,32 @@ def test_a_fixed_width_pads_log2phy():
     width = EXPECTED.log2phy.shape[2]
     np.testing.assert_array_equal(wide[:, :, :width], EXPECTED.log2phy)
     assert np.all(wide[:, :, width:] == -1)
+
+
+def test_a_tensor_that_notes_its_sign():
+    """Loads that torch keeps below zero in memory, with a note that they are not, are the loads that they stand for."""
+    noted = torch.complex(torch.zeros(COUNTS.shape), -torch.from_numpy(COUNTS).float()).conj().imag
+    assert noted.is_neg()
+    assert_same(plan_experts(noted, *NUMBERS), torch)
+
+
+@pytest.mark.parametrize("library", [np, torch])
+@pytest.mark.parametrize("width", [None, 9])
+def test_no_layers(library, width):
+    """A stage of a model that has no layers to plan gets a plan without layers, of the right types and widths."""
+    weight = library.zeros((0, 16), dtype=library.int64)
+    plan = plan_experts(weight, 24, 0, 2, 4, log2phy_width=width)
+    shapes = {
+        "phy2log": (24,),
+        "log2phy": (16, width or 1),
+        "logcnt": (16,),
+        "gpu_loads": (4,),
+        "bound": (),
+        "balancedness": (),
+    }
+    for field, shape in shapes.items():
+        array = getattr(plan, field)
+        assert isinstance(array, type(weight))
+        assert tuple(array.shape) == (0, *shape)
+        assert array.dtype == (library.int64 if field in ("phy2log", "log2phy", "logcnt") else library.float32)
+    assert plan_experts(library.zeros((3, 0, 16)), 24, 2, 2, 4).phy2log.shape == (0, 24)

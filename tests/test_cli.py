@@ -3,7 +3,9 @@
 import json
 import re
 import runpy
+import subprocess
 import sys
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -133,6 +135,7 @@ def test_replay_prints_a_row_for_each_policy(trace_file, capsys):
         (["--gpus", "5"], "num_replicas (24) must be a multiple of num_gpus (5)"),
         (["--gpus", "4", "--history", "12"], "trace must have more steps than the history (12), got 12"),
         (["--gpus", "4", "--every", "0"], "every must be at least 1, got 0"),
+        (["--gpus", "4", "--shuffle", "-1"], "shuffle must not be negative, got -1"),
     ],
 )
 def test_replay_says_what_is_wrong(trace_file, capsys, arguments, message):
@@ -148,13 +151,76 @@ def test_replay_needs_a_trace(tmp_path, capsys):
     np.save(tmp_path / "scalar.npy", np.float32(1))
     (tmp_path / "empty.npy").touch()
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and nothing else")
+    with ZipFile(tmp_path / "raw.npz", "w") as file:
+        file.writestr("load", b"hello")
+    np.savez_compressed(tmp_path / "damaged.npz", load=np.random.default_rng(0).integers(0, 100, (12, 2, 16)))
+    damaged = bytearray((tmp_path / "damaged.npz").read_bytes())
+    damaged[120] ^= 255
+    (tmp_path / "damaged.npz").write_bytes(damaged)
+    np.save(tmp_path / "idle.npy", np.zeros((9, 2, 4)))
     for name, message in (
         ("missing.npy", "missing.npy"),
         ("other.npz", "it holds no array 'load' but counts"),
         ("scalar.npy", "must hold loads (steps, layers, experts), got shape ()"),
         ("empty.npy", "must be a .npy file, or an .npz file with an array 'load'"),
         ("broken.npz", "must be a .npy file, or an .npz file with an array 'load'"),
+        ("raw.npz", "its 'load' is no array but bytes"),
+        ("damaged.npz", "must be a .npy file, or an .npz file with an array 'load'"),
+        ("idle.npy", "must hold a load after the first 8 steps, got none"),
     ):
         with pytest.raises(SystemExit):
             main(["replay", str(tmp_path / name), "--slots", "4", "--gpus", "2"])
         assert message in capsys.readouterr().err
+
+
+def test_replay_leaves_out_layers_without_load(tmp_path, capsys):
+    """The means of the table are those of the layers that had a load."""
+    trace = np.random.default_rng(0).integers(1, 100, (12, 2, 16))
+    np.save(tmp_path / "all.npy", trace[:, :1])
+    trace[:, 1] = 0
+    np.save(tmp_path / "dense.npy", trace)
+    rows = []
+    for name in ("all.npy", "dense.npy"):
+        main(["replay", str(tmp_path / name), "--slots", "24", "--gpus", "4", "--policy", "deepseek", "--json"])
+        rows.append(json.loads(capsys.readouterr().out)["deepseek"])
+    assert rows[0]["balancedness"] == rows[1]["balancedness"] < 1
+    assert rows[0]["worst step"] == rows[1]["worst step"]
+
+
+def test_nobody_reads_to_the_end():
+    """A reader that goes away ends a command without a word."""
+    command = [sys.executable, "-m", "eplb_numba", "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_warm_compiles_all_that_plans_on_a_cpu(capsys):
+    """After warm, a new process compiles nothing, whatever it calls."""
+    assert main(["warm"]) == 0
+    assert re.findall(r"^(\w+ [a-z ]+?) +\d+\.\d s$", capsys.readouterr().out, re.MULTILINE) == [
+        f"{dtype} {what}"
+        for dtype in ("float32", "float64")
+        for what in ("plans", "lasting plans", "planners", "packing", "replication")
+    ]
+    program = """
+import numpy as np
+import eplb_numba
+from eplb_numba import cpu
+numbers = 288, 8, 4, 32
+for dtype in ("float32", "float64"):
+    steps = np.random.default_rng(0).random((3, 64, 256)).astype(dtype)
+    for weight in (steps, steps[0], steps[:, :1], steps[0, :1], steps.astype(np.int32)):
+        for width in (None, 80):
+            eplb_numba.rebalance_experts(weight, *numbers, log2phy_width=width)
+    eplb_numba.Planner(64, 256, *numbers, dtype=dtype).plan(steps)
+    eplb_numba.balanced_packing(steps[0], 32)
+    eplb_numba.replicate_experts(steps[0], 288)
+functions = [function for function in vars(cpu).values() if hasattr(function, "stats")]
+assert len(functions) == 8
+assert all(function.stats.cache_hits for function in functions)
+print([function.__name__ for function in functions if function.stats.cache_misses])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

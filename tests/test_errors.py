@@ -2,9 +2,11 @@
 
 import re
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from eplb_numba import (
     Planner,
@@ -14,6 +16,7 @@ from eplb_numba import (
     metrics,
     plan_experts,
     rebalance_experts,
+    replay,
     replicate_experts,
 )
 
@@ -26,6 +29,12 @@ def with_value(value, dtype=np.float32):
     weight = np.ones((2, 8), dtype)
     weight[1, 3] = value
     return weight
+
+
+def plan_of_a_fake():
+    """Plan for a tensor as compilers of torch use them, which is a type and a shape and nothing else."""
+    with FakeTensorMode():
+        return plan_experts(torch.ones(2, 8), *NUMBERS)
 
 
 class OnAnotherDevice:
@@ -47,8 +56,8 @@ class OnAnotherDevice:
             "weight must have the axes (layers, experts) or (steps, layers, experts), got shape (8,)",
         ),
         (np.ones((1, 1, 1, 8)), ValueError, "got shape (1, 1, 1, 8)"),
-        (np.ones((0, 8)), ValueError, "weight must have no empty axis, got shape (0, 8)"),
-        (np.ones((2, 0)), ValueError, "got shape (2, 0)"),
+        (np.ones((2, 0)), ValueError, "weight must have no empty axis, got shape (2, 0)"),
+        (np.ones((0, 0)), ValueError, "got shape (0, 0)"),
         (np.ones((0, 2, 8)), ValueError, "got shape (0, 2, 8)"),
         (with_value(-1), ValueError, "weight must not be negative, infinite or NaN, got -1.0 at (1, 3)"),
         (with_value(-1, np.int32), ValueError, "got -1 at (1, 3)"),
@@ -63,11 +72,13 @@ class OnAnotherDevice:
         (
             WEIGHT.astype(complex),
             TypeError,
-            "weight must hold real numbers of at most 64 bits, got ndarray of complex128",
+            "weight must hold integers of up to 64 bits, or floats of 16 to 64 bits, got ndarray of complex128",
         ),
         (WEIGHT.astype(bool), TypeError, "got ndarray of bool"),
         (WEIGHT.astype(object), TypeError, "got ndarray of object"),
-        (WEIGHT.astype(np.longdouble), TypeError, "weight must hold real numbers of at most 64 bits"),
+        (WEIGHT.astype(np.longdouble), TypeError, "weight must hold integers of up to 64 bits, or floats of 16 to 64 bits"),
+        (WEIGHT.astype(ml_dtypes.float8_e5m2), TypeError, "got ndarray of float8_e5m2"),
+        (WEIGHT.astype(ml_dtypes.float8_e4m3fn), TypeError, "got ndarray of float8_e4m3fn"),
         (np.ma.masked_less(WEIGHT, 0), TypeError, "weight must not be masked"),
         (WEIGHT.tolist(), TypeError, "weight must be a NumPy array or export DLPack, got list"),
         (None, TypeError, "got NoneType"),
@@ -130,6 +141,7 @@ def test_bad_topologies(numbers, error, message):
             "log2phy_width (2) must be at least 3, the most replicas that an expert can get",
         ),
         ({"log2phy_width": 4.0}, TypeError, "log2phy_width must be an integer"),
+        ({"backend": ""}, ValueError, "backend must be one of ('cpu', 'cuda'), got ''"),
     ],
 )
 def test_bad_options(options, error, message):
@@ -166,7 +178,7 @@ def test_bad_policies(options, error, message):
 
 def test_policies_of_numpy_numbers():
     """NumPy's numbers mean what Python's do."""
-    theirs = Policy(starts=np.int32(2), swaps=np.uint8(3), tolerance=np.float32(0.5), noise=(np.float64(1), 1))
+    theirs = Policy(starts=np.int32(2), swaps=np.uint8(3), tolerance=np.float32(0.5), noise=np.ones(2))
     assert theirs == Policy(starts=2, swaps=3, tolerance=0.5, noise=(1.0, 1.0))
     assert type(theirs.starts) is int
     np.testing.assert_array_equal(
@@ -203,6 +215,11 @@ def test_policies_of_numpy_numbers():
         ),
         (lambda: Planner(0, 8, *NUMBERS), "num_layers must be at least 1, got 0"),
         (lambda: Planner(2, 8, *NUMBERS, dtype="int32"), "dtype must be float32 or float64, got 'int32'"),
+        (lambda: Planner(2, 8, *NUMBERS, dtype="double trouble"), "dtype must be float32 or float64, got 'double trouble'"),
+        (lambda: Planner(2, 8, *NUMBERS, dtype=torch.float32), "dtype must be float32 or float64, got torch.float32"),
+        (lambda: Planner(2, 8, *NUMBERS, dtype=None), "dtype must be float32 or float64, got None"),
+        (lambda: replay(np.full((9, 2, 8), -1), Topology(8, *NUMBERS)), "trace must not be negative, infinite or NaN, got -1"),
+        (lambda: replay(WEIGHT, Topology(8, *NUMBERS)), "trace must have the axes (steps, layers, experts), got shape (2, 8)"),
         (lambda: Planner(3, 8, *NUMBERS).plan(WEIGHT), "weight must have 3 layers of 8 experts, got shape (2, 8)"),
         (lambda: Planner(2, 8, *NUMBERS, gpu=-1), "gpu must not be negative, got -1"),
         (lambda: Topology(7, 8, 2, 2, 4), "num_logical (7) must be a multiple of num_groups (2)"),
@@ -218,7 +235,12 @@ def test_bad_calls(call, message):
     ("call", "message"),
     [
         (lambda: metrics.gpu_loads(WEIGHT, np.zeros((2, 8)), 2), "phy2log must hold integers, got float64"),
-        (lambda: Planner(2, 8, *NUMBERS).plan(WEIGHT.astype(float)), "weight must be float32 like its planner"),
+        (
+            lambda: Planner(2, 8, *NUMBERS).plan(WEIGHT.astype(float)),
+            "weight must not be float64 where its planner plans in float32",
+        ),
+        (lambda: replay(np.ones((9, 2, 8)), (8, *NUMBERS)), "topology must be a Topology, got (8, 12, 2, 2, 4) of type tuple"),
+        (lambda: plan_of_a_fake(), "weight must hold loads, got a FakeTensor of torch.float32, which has no memory"),
     ],
 )
 def test_bad_types(call, message):

@@ -1,6 +1,9 @@
 """Is a planner that is used again as good as a new one, and does it keep to its memory?"""
 
+import copy
+import pickle
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,3 +145,27 @@ def test_a_plan_is_frozen():
     plan = plan_experts(np.ones((1, 4)), 4, 1, 1, 2)
     with pytest.raises(AttributeError):
         plan.phy2log = None
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda planner: pickle.loads(pickle.dumps(planner))])
+def test_copies_are_planners_of_their_own(copied):
+    """A copy, and what is unpickled, plans the same in other memory."""
+    planner = Planner(
+        2, 16, 24, 2, 2, 4, policy=replace(POLICIES["balanced"], starts=2), seed=3, dtype="float64", log2phy_width=9
+    )
+    weight = np.random.default_rng(0).lognormal(0, 1, (2, 16))
+    theirs, ours = copied(planner).plan(weight), planner.plan(weight)
+    for field in ALL:
+        np.testing.assert_array_equal(getattr(theirs, field), getattr(ours, field))
+        assert not np.may_share_memory(getattr(theirs, field), getattr(ours, field))
+
+
+def test_a_planner_plans_for_its_own_gpu_loads():
+    """The GPU loads of its last plan are a weight like any other, though they lie where the next ones will."""
+    for seed in range(5):
+        planner = Planner(1, 16, 32, 4, 2, 16)
+        loads = planner.plan(np.random.default_rng(seed).lognormal(0, 1, (1, 16)).astype(np.float32)).gpu_loads
+        expected = plan_experts(loads.copy(), 32, 4, 2, 16)
+        again = planner.plan(loads)
+        for field in FIELDS:
+            np.testing.assert_array_equal(getattr(again, field), getattr(expected, field))

@@ -15,9 +15,9 @@ __all__ = ["most_of", "planned_dtype", "planned_loads", "planned_steps", "receiv
 AXES = "(layers, experts) or (steps, layers, experts)"
 
 
-def receive_weight(weight: Any) -> Guest:
-    """Take a weight of two axes, or of three with the steps first; a stage of a model may have no layers to plan."""
-    return receive("weight", weight, (2, 3), AXES, may_be_empty=-2)
+def receive_weight(weight: Any, *, may_lack_layers: bool = False) -> Guest:
+    """Take a weight of two axes, or of three with the steps first."""
+    return receive("weight", weight, (2, 3), AXES, may_be_empty=-2 if may_lack_layers else None)
 
 
 def planned_dtype(guest: Guest) -> np.dtype[Any]:

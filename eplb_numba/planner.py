@@ -210,14 +210,15 @@ def plan_experts(
     """
     from .rules.terms import layout_of, tactics_of
 
-    guest = receive_weight(weight)
+    guest = receive_weight(weight, may_lack_layers=True)
     topology = Topology(guest.shape[-1], num_replicas, num_groups, num_nodes, num_gpus)
     chosen = find_policy(policy)
     width = check_width(topology, chosen, log2phy_width)
     tactics = tactics_of(chosen, check_seed(seed), planned_dtype(guest))
+    chosen_backend = find_backend(backend, guest)
     if guest.shape[-2] == 0:
         return _plan_of_nothing(guest, topology, width or 1)
-    return _as_plan(*find_backend(backend, guest).plan(guest, layout_of(topology), tactics, width))
+    return _as_plan(*chosen_backend.plan(guest, layout_of(topology), tactics, width))
 
 
 def _find_dtype(dtype: Any) -> np.dtype[Any]:
@@ -231,7 +232,7 @@ def _find_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _plan_of_nothing(guest: Guest, topology: Topology, width: int) -> Plan:
-    """Give the plan for a weight without layers."""
+    """Give the plan for a weight without layers: a stage of a model may have none with experts."""
     value, index = planned_dtype(guest), np.dtype(np.int64)
     shapes = (topology.num_replicas,), (topology.num_logical, width), (topology.num_logical,), (topology.num_gpus,), (), ()
     kinds = index, index, index, value, value, value

@@ -213,6 +213,8 @@ def test_policies_of_numpy_numbers():
             lambda: metrics.bound(WEIGHT, np.tile([0, 1, 2, 3, 4, 5, 6, 7, 0, 0], (2, 1)), 2, 2),
             "phy2log must keep each expert",
         ),
+        (lambda: Planner(1, 8, *NUMBERS).plan(WEIGHT[:0]), "weight must have no empty axis, got shape (0, 8)"),
+        (lambda: metrics.balancedness(WEIGHT[:0], np.zeros((0, 12), int), 4), "weight must have no empty axis"),
         (lambda: Planner(0, 8, *NUMBERS), "num_layers must be at least 1, got 0"),
         (lambda: Planner(2, 8, *NUMBERS, dtype="int32"), "dtype must be float32 or float64, got 'int32'"),
         (lambda: Planner(2, 8, *NUMBERS, dtype="double trouble"), "dtype must be float32 or float64, got 'double trouble'"),

@@ -20,6 +20,7 @@ from eplb_numba import POLICIES, Planner, Policy, balanced_packing, metrics, pla
 from eplb_numba import backend as choosing
 from eplb_numba import gpu as backend
 from eplb_numba.gpu.block import OFFER_BYTES
+from eplb_numba.gpu.kernels import try_and_turn
 from eplb_numba.rules.words import best_lane, lane, lanes
 
 from .cases import QUICK_POLICIES, any_policies, problems, topologies, weights
@@ -274,6 +275,18 @@ def test_many_tries_give_the_same_bits(tolerance, apart):
     for groups in (16, 4, 1):
         theirs = plan_experts(on_gpu(weight), 80, groups, 4, 16, policy=policy)
         assert_same(theirs, plan_experts(weight, 80, groups, 4, 16, policy=policy))
+
+
+@pytest.mark.parametrize("tries", [1, 2, 8, 9, 20, 128])
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+def test_each_node_of_each_try_has_its_turn(tries, nodes):
+    """The blocks of a layer place every node of every try once; the first nodes go before the others."""
+    turns = [try_and_turn(part, tries, nodes) for part in range(tries * nodes)]
+    assert sorted(turns) == [(attempt, turn) for attempt in range(tries) for turn in range(nodes)]
+    for attempt in range(tries):
+        assert [turn for other, turn in turns if other == attempt] == list(range(nodes))
+    late = [turn for attempt, turn in turns if attempt >= 8]
+    assert late[: max(0, tries - 8)] == [0] * max(0, tries - 8)
 
 
 @pytest.mark.skipif(SIMULATED, reason="the simulator runs one block after the other")

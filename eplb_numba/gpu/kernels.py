@@ -35,10 +35,11 @@ from .memory import Work
 if not config.ENABLE_CUDASIM:
     from . import words  # noqa: F401  # what the rules mean here
 
-__all__ = ["KEPT_APART", "KERNELS", "NOBODY_ASKS", "PUT_TOGETHER"]
+__all__ = ["KEPT_APART", "KERNELS", "NOBODY_ASKS", "PUT_TOGETHER", "try_and_turn"]
 
 # How replicas of one expert are packed where the starts of a packing are made beside each other.
 KEPT_APART, PUT_TOGETHER = 0, 1
+WHOLE_TRIES = 8  # about as many as a GPU has at work on each of a model's layers at a time
 NOBODY_ASKS = -1  # for the starts that pack them together
 
 
@@ -115,9 +116,9 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
     tools = cut_tools(Bench(values, integers, layout, False))
     layers, tries, nodes = len(work.stage_values), work.stage_values.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, layers * tries * nodes, cuda.gridDim.x):
-        # The tries of a layer follow one another as far as they can, so that late ones find early ones finished.
+        # All layers have their first blocks first, so that late tries of each find early ones finished.
         part, layer = problem // layers, problem % layers
-        attempt, node = part // nodes, part % nodes
+        attempt, node = try_and_turn(part, tries, nodes)
         stage = _stage(work, layer, attempt, layout)
         ceiling = weight.dtype.type(np.inf)
         if tries > 1:
@@ -138,6 +139,24 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
             ceiling = ceiling_after(layout, tactics, stage)
             if ceiling < np.inf:
                 work.ceilings[layer, attempt] = ceiling
+
+
+@rule
+def try_and_turn(part: int, tries: int, nodes: int) -> tuple[int, int]:
+    """Give the try, and which of its nodes in turn, that a layer's part-th block places.
+
+    The first tries are placed whole: the others are measured against them.  Of those the node whose turn is first, which shows
+    best that a try is lost, goes before all others: were all nodes of a try begun at once, it would spare none of them.
+    """
+    whole = min(tries, WHOLE_TRIES)
+    if part < whole * nodes:
+        return part // nodes, part % nodes
+    part -= whole * nodes
+    if part < tries - whole:
+        return whole + part, 0
+    part -= tries - whole
+    others = max(nodes - 1, 1)
+    return whole + part // others, 1 + part % others
 
 
 @rule

@@ -81,7 +81,8 @@ class Planner:
     one thread and, on a GPU, one stream at a time.  A copy, and what is unpickled elsewhere, is a planner of its own.
 
     To capture a planner in a CUDA graph, plan once before that with a weight of the same library, shape, type and memory
-    order: the first plan compiles, and allocates the results.
+    order: the first plan compiles, and that library allocates the planner's memory on the stream that is current then.
+    Keep a planner for as long as such a graph is replayed, and until other streams that it served are done.
 
     Examples
     --------

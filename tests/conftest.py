@@ -35,7 +35,7 @@ settings.register_profile(
 )
 settings.load_profile("here")
 # Programs of the tests' own, without tests: they compile for a GPU, with parts of Numba that its simulator has not.
-collect_ignore = ["machine", "ptx.py"]
+collect_ignore = ["driver", "machine", "ptx.py"]
 
 
 @pytest.fixture

@@ -471,7 +471,7 @@ def test_old_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(backend.site, "config", SimpleNamespace(ENABLE_CUDASIM=False))
     monkeypatch.setattr(backend.site, "cuda", SimpleNamespace(get_current_device=lambda: device))
     with pytest.raises(RuntimeError, match=r"a GPU must have compute capability 8\.0 or more, but GPU 1 has 7\.5"):
-        backend.site.check_capability.__wrapped__(1)
+        backend.site._check_capability.__wrapped__(1)
 
 
 def test_more_items_than_a_choice_can_tell_are_refused():
@@ -487,6 +487,8 @@ def test_mistakes():
         Planner(2, 8, 12, 1, 1, 4, gpu=0).plan(weight)
     with pytest.raises(ValueError, match=r"weight must lie on the CPU like its planner, got one on GPU 0"):
         Planner(2, 8, 12, 1, 1, 4).plan(on_gpu(weight))
+    with pytest.raises(ValueError, match=r"gpu must be less than the number of GPUs \(\d+\), got 99"):
+        Planner(2, 8, 12, 1, 1, 4, gpu=99)
     with pytest.raises(ValueError, match=r"backend must be one of \('cpu', 'cuda'\), got 'tpu'"):
         plan_experts(weight, 12, 1, 1, 4, backend="tpu")
     with pytest.raises(TypeError, match=r"weight must hold integers .*, got \w+ of \S*complex64"):

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import cuda
 
 from ..arrays import Guest
 from ..loads import planned_dtype
@@ -23,8 +22,8 @@ from ..rules.rows import Packs, Replicas
 from ..rules.terms import PACKED, WHERE_CHEAP, Layout, Tactics
 from .block import COPYING_LANES, LANES, LASTING_LANES, OFFER_BYTES
 from .kernels import KEPT_APART, KERNELS, PUT_TOGETHER
-from .memory import Starts, Work, allocate
-from .site import Site, check_capability, device, site_of
+from .memory import Starts, Work, allocate, check_items
+from .site import Site, check_gpu, device, site_of
 
 __all__ = ["Workshop", "pack", "plan", "replicate"]
 
@@ -63,19 +62,26 @@ def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> t
 
 
 class Workshop:
-    """Plans all layers of weights of one shape and type, again and again in the same memory of one GPU."""
+    """Plans all layers of weights of one shape and type, again and again in the same memory of one GPU.
+
+    That is allocated by the library of the first weight.  Numba's own memory can only be freed where a GPU is current, and
+    nobody knows in which thread a planner ends.
+    """
 
     def __init__(self, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], width: int, gpu: int) -> None:
+        check_items(layout)
+        check_gpu(gpu)
         self._num_layers, self._layout, self._tactics, self._dtype, self._width = num_layers, layout, tactics, dtype, width
-        with cuda.gpus[gpu]:
-            check_capability(gpu)
-            self._works = allocate(device.empty, num_layers, layout, tactics, dtype, bool(tactics.is_lasting))
+        self._works: tuple[Work, Starts | None] | None = None
         self._results: dict[Any, Results] = {}
         self._orders: dict[Any, list[Order]] = {}
 
     def plan(self, guest: Guest) -> tuple[Placement, Any]:
         """Plan a weight; give the placement and log2phy, which its library allocates when it first comes."""
         with site_of(guest, self._dtype, self._tactics) as site:
+            if self._works is None:
+                lasts = bool(self._tactics.is_lasting)
+                self._works = allocate(site.empty, self._num_layers, self._layout, self._tactics, self._dtype, lasts)
             if guest.library not in self._results:
                 self._results[guest.library] = _results(site, self._num_layers, self._layout, self._dtype, self._width)
             results = self._results[guest.library]

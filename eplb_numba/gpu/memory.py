@@ -15,7 +15,7 @@ from ..rules.terms import Layout, Tactics
 from .block import OFFER_BYTES, SHARED_BYTES
 from .site import Allocator, device
 
-__all__ = ["Starts", "Work", "allocate"]
+__all__ = ["Starts", "Work", "allocate", "check_items"]
 
 MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
 MOST_START_BYTES = 2**26  # that starts made beside each other may need; else they follow one another
@@ -56,8 +56,7 @@ def allocate(
     empty: Allocator, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], is_lasting: bool
 ) -> tuple[Work, Starts | None]:
     """Allocate what lies on the GPU beside the weight and the results."""
-    if max(layout.node_slots, layout.num_groups) > MOST_ITEMS:
-        raise ValueError(f"a GPU packs at most {MOST_ITEMS} items at once, got {max(layout.node_slots, layout.num_groups)}")
+    check_items(layout)
     num_tries = tactics.restarts - first_try(layout, tactics)
     parts = num_tries * layout.num_nodes
     starts = _arrays_of_starts(num_layers, parts, layout, tactics, dtype)
@@ -93,6 +92,12 @@ def allocate(
     made = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
     window_from = OFFER_BYTES if window_bytes <= SHARED_BYTES else 0
     return Work(**arrays, scratch_is_shared=is_shared, window_from=window_from, outlook_from=outlook_from), made
+
+
+def check_items(layout: Layout) -> None:
+    """Refuse more items than a GPU can pack."""
+    if max(layout.node_slots, layout.num_groups) > MOST_ITEMS:
+        raise ValueError(f"a GPU packs at most {MOST_ITEMS} items at once, got {max(layout.node_slots, layout.num_groups)}")
 
 
 def _arrays_of_starts(

@@ -19,7 +19,7 @@ if config.ENABLE_CUDASIM:
 else:
     from . import card as device  # type: ignore[no-redef]
 
-__all__ = ["Allocator", "Site", "check_capability", "device", "site_of"]
+__all__ = ["Allocator", "Site", "check_gpu", "device", "site_of"]
 
 LEAST_CAPABILITY = (8, 0)
 
@@ -44,7 +44,7 @@ def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Si
     """Go to the GPU of a guest; one from the CPU is carried to the current GPU, and its results back."""
     kind = guest.dtype
     if guest.gpu is None:
-        check_capability(getattr(cuda.get_current_device(), "id", 0))  # the simulator's has none
+        _check_capability(getattr(cuda.get_current_device(), "id", 0))  # the simulator's has none
         weight = device.as_window(device.carry_over(planned_loads(guest)))
         steps = device.carry_over(planned_steps(guest, tactics.is_lasting))
         zero, top = value.type(0), value.type(np.inf)
@@ -57,14 +57,22 @@ def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Si
     adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)
     zero, top = adds_up_in.type(0), adds_up_in.type(np.inf if kind.kind == "f" else np.iinfo(adds_up_in).max)
     with cuda.gpus[guest.gpu]:
-        check_capability(guest.gpu)
+        _check_capability(guest.gpu)
         seen = device.see(guest.on_gpu)
         weight = seen if len(guest.shape) == 3 else device.as_window(seen)
         yield Site(weight, weight, zero, top, most_of(value), device.stream_of(guest.stream), guest.empty, lambda array: array)
 
 
+def check_gpu(gpu: int) -> None:
+    """Refuse the number of a GPU that is not there or cannot run the kernels."""
+    if gpu >= len(cuda.gpus):
+        raise ValueError(f"gpu must be less than the number of GPUs ({len(cuda.gpus)}), got {gpu}")
+    with cuda.gpus[gpu]:
+        _check_capability(gpu)
+
+
 @cache
-def check_capability(gpu: int) -> None:
+def _check_capability(gpu: int) -> None:
     """Refuse a current GPU whose warps cannot reduce in one instruction; the simulator's has no warps."""
     capability = cuda.get_current_device().compute_capability
     if capability < LEAST_CAPABILITY and not config.ENABLE_CUDASIM:

@@ -23,7 +23,7 @@ from numba.cuda import types
 from .program import SPECIAL, read_program
 from .runner import DEADLOCK, DONE, ENDLESS, EPOCH, MINGLED, OUTSIDE, PAUSED, RACE, WARP, Block, Notes, Regions, run_block
 
-__all__ = ["Kernel", "Memory", "compile_kernel", "install"]
+__all__ = ["Compiled", "Kernel", "Memory", "compile_kernel", "install", "read_program"]
 
 WHY = {
     OUTSIDE: "an access outside of memory",
@@ -55,7 +55,7 @@ def install(backend):
     kernels, card = backend.KERNELS, backend.device
     backend.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
     device = SimpleNamespace(id=0, compute_capability=(9, 0))
-    backend.cuda = backend.site.cuda = SimpleNamespace(gpus={0: nullcontext()}, get_current_device=lambda: device)
+    backend.site.cuda = SimpleNamespace(gpus={0: nullcontext()}, get_current_device=lambda: device)
     card.empty = lambda shape, dtype: Memory(np.empty(shape, dtype))
     card.carry_over = lambda array: card.see(Memory(array))
     card.stream_of = lambda handle: handle
@@ -104,7 +104,7 @@ class Compiled:
     """
 
     def __init__(self, name, program, kinds):
-        self._name, self._program, self._kinds = name, program, kinds
+        self.name, self._program, self._kinds = name, program, kinds
 
     def run(self, config, parameters):
         """Run all blocks."""
@@ -134,9 +134,9 @@ class Compiled:
                     seats.remove(seat)
             elif how != PAUSED:
                 line = self._program.lines[self._program.rows[at, -1]]
-                raise AssertionError(f"{self._name}, block {guests[seat]}, lane {lane}: {WHY[how]} at {at}: {line}")
-        mingled = {names[region] for region in launch.mingled()} - SHARED.get(self._name, set())
-        assert not mingled, f"{self._name}: blocks touch what others write in {mingled}"
+                raise AssertionError(f"{self.name}, block {guests[seat]}, lane {lane}: {WHY[how]} at {at}: {line}")
+        mingled = {names[region] for region in launch.mingled()} - SHARED.get(self.name, set())
+        assert not mingled, f"{self.name}: blocks touch what others write in {mingled}"
 
 
 class _Launch:

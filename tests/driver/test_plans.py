@@ -1,0 +1,138 @@
+"""What does the driver hear of a plan?  `test_driver` runs this where the double is found in the place of a driver."""
+
+from threading import Thread
+
+import numpy as np
+import pytest
+from numba import cuda
+
+from eplb_numba import Planner, balanced_packing, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba.arrays import Guest
+
+from .double import Array, Double, Launch
+
+FIELDS = ("phy2log", "log2phy", "logcnt", "gpu_loads", "bound", "balancedness")
+NUMBERS = (24, 4, 2, 4)
+POLICY = "deepseek"  # the kernels of the others take a minute to compile
+NAMES = ["_assign", "_place", "_deliver"]
+
+double = Double()
+
+
+@pytest.fixture(autouse=True)
+def nothing_heard_yet():
+    """Forget what was heard before."""
+    double.calls()
+    double.launches.clear()
+
+
+def load(seed):
+    """Make a load of two layers."""
+    return np.random.default_rng(seed).lognormal(0, 1, (2, 16)).astype(np.float32)
+
+
+def assert_same(theirs, ours):
+    """Compare two plans with ==."""
+    for field in FIELDS:
+        found = getattr(theirs, field)
+        found = found.to_device("cpu") if isinstance(found, Array) else found
+        np.testing.assert_array_equal(found, getattr(ours, field), err_msg=field)
+
+
+def plan(weight):
+    """Plan for a weight."""
+    return plan_experts(weight, *NUMBERS, policy=POLICY)
+
+
+@pytest.mark.parametrize("gpu", [0, 1])
+def test_plans_are_the_cpus(gpu):
+    """A weight on either GPU is planned there, whichever is current, and that one stays current."""
+    theirs = plan(Array.of(load(0), gpu))
+    assert_same(theirs, plan(load(0)))
+    assert theirs.phy2log.device == gpu
+    assert double.launches == [Launch(name, 0, gpu) for name in [*NAMES, "_list"]]
+    assert cuda.get_current_device().id == 0
+
+
+@pytest.mark.parametrize("gpu", [0, 1])
+def test_all_kinds_of_weights(gpu):
+    """Steps, integers, halves and arrays with gaps are taken in where they lie."""
+    steps = np.stack([load(1), load(2)])
+    for weight in (steps, (1000 * steps).astype(np.int64), load(3).astype(np.float16)):
+        assert_same(plan(Array.of(weight, gpu)), plan(weight))
+    assert_same(plan(Array.of(np.repeat(load(4), 2, axis=1), gpu)[:, ::2]), plan(load(4)))
+
+
+def test_the_callers_stream_is_kept(monkeypatch):
+    """All launches are on the stream of the caller's library."""
+    stream = np.zeros(64)
+    monkeypatch.setattr(Guest, "stream", stream.ctypes.data)
+    assert_same(plan(Array.of(load(5), 1)), plan(load(5)))
+    assert double.launches == [Launch(name, stream.ctypes.data, 1) for name in [*NAMES, "_list"]]
+
+
+def test_nothing_is_read_back():
+    """With a width for log2phy the host neither waits nor copies."""
+    weight, on_gpu = load(6), Array.of(load(6))
+    double.calls()
+    theirs = rebalance_experts(on_gpu, *NUMBERS, policy=POLICY, log2phy_width=9)
+    heard = {name for name in double.calls() if not name.startswith("cuCtx")}
+    assert heard <= {"cuMemAlloc", "cuLaunchKernelEx", "cuMemFree"}  # the last one of arrays that nobody has any more
+    for found, expected in zip(theirs, rebalance_experts(weight, *NUMBERS, policy=POLICY, log2phy_width=9), strict=True):
+        np.testing.assert_array_equal(found.to_device("cpu"), expected)
+
+
+def test_a_planner_only_launches():
+    """From its second plan on a planner does nothing but launch, in a CUDA graph as well as outside of it."""
+    there, here = Planner(2, 16, *NUMBERS, policy=POLICY, gpu=1), Planner(2, 16, *NUMBERS, policy=POLICY)
+    assert_same(there.plan(Array.of(load(7), 1)), here.plan(load(7)))
+    weight = Array.of(load(8), 1)
+    double.calls()
+    theirs = there.plan(weight)
+    heard = double.calls()
+    assert [name for name in heard if not name.startswith("cuCtx")] == ["cuLaunchKernelEx"] * len(NAMES)
+    assert not {"cuCtxSynchronize", "cuCtxSetCurrent"} & set(heard)
+    assert_same(theirs, here.plan(load(8)))
+
+
+def test_another_thread():
+    """A thread that has no context yet plans on the GPU of its weight."""
+    plans = []
+    thread = Thread(target=lambda: plans.append(plan(Array.of(load(9), 1))))
+    thread.start()
+    thread.join()
+    assert_same(*plans, plan(load(9)))
+
+
+def test_weights_from_the_cpu():
+    """backend="cuda" carries a weight to the current GPU and the plan back, and backend="cpu" the other way round."""
+    theirs = plan_experts(load(10), *NUMBERS, policy=POLICY, backend="cuda")
+    assert isinstance(theirs.phy2log, np.ndarray)
+    assert_same(theirs, plan(load(10)))
+    ours = plan_experts(Array.of(load(10), 1), *NUMBERS, policy=POLICY, backend="cpu")
+    assert ours.phy2log.device == 1
+    assert_same(ours, plan(load(10)))
+
+
+def test_single_stages():
+    """balanced_packing and replicate_experts go the same way."""
+    for found, expected in (
+        (balanced_packing(Array.of(load(11), 1), 4, policy=POLICY), balanced_packing(load(11), 4, policy=POLICY)),
+        (replicate_experts(Array.of(load(11), 1), 20), replicate_experts(load(11), 20)),
+    ):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one.to_device("cpu"), other)
+
+
+def test_a_gpu_that_is_not_there():
+    """A planner for a third GPU is refused with the number of those that there are."""
+    with pytest.raises(ValueError, match=r"gpu must be less than the number of GPUs \(2\), got 2"):
+        Planner(2, 16, *NUMBERS, gpu=2)
+
+
+def test_memory_is_given_back():
+    """What was allocated for plans is freed, but for what Numba frees a few at a time."""
+    for seed in range(60):
+        plan(Array.of(load(seed)))
+    heard = double.calls()
+    assert heard.count("cuMemFree") > 0.9 * heard.count("cuMemAlloc")

@@ -162,6 +162,8 @@ def replicate(scenarios, num_slots, most):
         count = value(counts[expert])
         if counts[expert] >= most and counts[expert] > 1:
             return value(-math.inf)
+        if scores[expert] == 0:
+            return -count
         if means[expert] / count > value(0.75):
             return scores[expert] / count + value(2.0**20) * (means[expert] / count)
         return scores[expert] / count

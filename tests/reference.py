@@ -43,14 +43,17 @@ def add_by_eighths(loads, value):
     return ((one + five) + (three + seven)) + ((two + six) + (four + eight))
 
 
-def replicate(loads, num_slots, most):
-    """Give every further slot to the largest load per replica; the first of equals gets it."""
+def replicate(loads, num_slots, most, evenly=False):
+    """Give every further slot to the largest load per replica; the first of equals gets it, or of idle ones the rarest."""
     value = type(loads[0])
     counts = [1] * len(loads)
     slots = [(expert, 0) for expert in range(len(loads))]
     while len(slots) < num_slots:
         open_experts = [expert for expert in range(len(loads)) if counts[expert] < most]
-        expert = max(open_experts, key=lambda expert: (loads[expert] / value(counts[expert]), -expert))
+        shares = [loads[expert] / value(counts[expert]) for expert in range(len(loads))]
+        expert = max(
+            open_experts, key=lambda expert: (shares[expert], -counts[expert] * (evenly and shares[expert] == 0), -expert)
+        )
         slots.append((expert, counts[expert]))
         counts[expert] += 1
     return slots, counts
@@ -267,7 +270,7 @@ def plan_node(loads, num_slots, num_gpus, policy, stream, disturbed):
 
     def attempt(copies, packer):
         most = min(anything, num_gpus * copies) if copies else anything
-        replicas, counts = replicate(loads, num_slots, most)
+        replicas, counts = replicate(loads, num_slots, most, copies > 0)
         shares = [loads[expert] / value(counts[expert]) for expert, _ in replicas]
         experts = [expert for expert, _ in replicas]
         bound = max(add_by_eighths(loads, value) / value(num_gpus), max(shares))

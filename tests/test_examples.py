@@ -64,6 +64,19 @@ def test_one_expert_that_takes_all():
     assert plan.balancedness[0] == 1.0
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("groups", [1, 8])
+def test_spare_slots_of_idle_experts_are_spread(groups, steps):
+    """Where nobody has a load, or those who have can get no more, no expert gets two spare slots before all have one."""
+    weight = np.zeros((steps, 2, 256))
+    weight[:, 1, 7] = range(1, steps + 1)
+    plan = plan_experts(weight, 288, groups, 4, 32)
+    assert plan.logcnt[0].max() == 2
+    assert plan.logcnt[1].max() == plan.logcnt[1, 7] == (8 if groups == 8 else 32)
+    assert np.delete(plan.logcnt[1], 7).max() == 2 if groups == 8 else 1
+    assert plan_experts(weight, 288, groups, 4, 32, policy="deepseek").logcnt[0, 0] == (9 if groups == 8 else 33)
+
+
 def test_two_replicas_share_a_gpu_only_where_that_pays():
     """Loads 6, 5, 1 in four slots: sharing a GPU is a third better, so "where_cheap" shares and "always" does not."""
     weight = np.array([[6.0, 5.0, 1.0]])

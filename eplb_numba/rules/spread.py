@@ -80,8 +80,10 @@ def replicate_by_spread(copies: int, tactics: Tactics, bracket: Bracket, outlook
 
 @rule
 def _claim(expert: int, replicas: int, outlook: Outlook) -> Any:
-    """Give an expert's claim to a further replica."""
+    """Give an expert's claim to a further replica; of those without load the ones with the fewest replicas come first."""
     value = outlook.means.dtype.type
+    if outlook.scores[expert] == 0:
+        return -value(replicas)
     claim = outlook.scores[expert] / value(replicas)
     mean = outlook.means[expert] / value(replicas)
     return claim + times(value(BEFORE_ALL), mean) if mean > value(GUARD) else claim

@@ -20,7 +20,7 @@ from eplb_numba import POLICIES, Planner, Policy, balanced_packing, metrics, pla
 from eplb_numba import backend as choosing
 from eplb_numba import gpu as backend
 from eplb_numba.gpu.block import OFFER_BYTES
-from eplb_numba.gpu.kernels import try_and_turn
+from eplb_numba.gpu.tries import try_and_turn
 from eplb_numba.rules.words import best_lane, lane, lanes
 
 from .cases import QUICK_POLICIES, any_policies, problems, topologies, weights

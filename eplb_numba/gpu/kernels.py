@@ -31,15 +31,15 @@ from ..rules.words import barrier, best_lane, lane, mine, mine_from, rule, strip
 from ..stamp import stamped
 from .block import OFFER_BYTES
 from .memory import Work
+from .tries import ceiling_before, try_and_turn
 
 if not config.ENABLE_CUDASIM:
     from . import words  # noqa: F401  # what the rules mean here
 
-__all__ = ["KEPT_APART", "KERNELS", "NOBODY_ASKS", "PUT_TOGETHER", "try_and_turn"]
+__all__ = ["KEPT_APART", "KERNELS", "NOBODY_ASKS", "PUT_TOGETHER"]
 
 # How replicas of one expert are packed where the starts of a packing are made beside each other.
 KEPT_APART, PUT_TOGETHER = 0, 1
-WHOLE_TRIES = 8  # about as many as a GPU has at work on each of a model's layers at a time
 NOBODY_ASKS = -1  # for the starts that pack them together
 
 
@@ -122,7 +122,7 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
         stage = _stage(work, layer, attempt, layout)
         ceiling = weight.dtype.type(np.inf)
         if tries > 1:
-            ceiling = _ceiling_before(attempt, strip(work.ceilings[layer]))
+            ceiling = ceiling_before(attempt, strip(work.ceilings[layer]))
             if is_lost(stage, ceiling):
                 continue
             node = node_in_turn(node, stage)
@@ -139,34 +139,6 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
             ceiling = ceiling_after(layout, tactics, stage)
             if ceiling < np.inf:
                 work.ceilings[layer, attempt] = ceiling
-
-
-@rule
-def try_and_turn(part: int, tries: int, nodes: int) -> tuple[int, int]:
-    """Give the try, and which of its nodes in turn, that a layer's part-th block places.
-
-    The first tries are placed whole: the others are measured against them.  Of those the node whose turn is first, which shows
-    best that a try is lost, goes before all others: were all nodes of a try begun at once, it would spare none of them.
-    """
-    whole = min(tries, WHOLE_TRIES)
-    if part < whole * nodes:
-        return part // nodes, part % nodes
-    part -= whole * nodes
-    if part < tries - whole:
-        return whole + part, 0
-    part -= tries - whole
-    others = max(nodes - 1, 1)
-    return whole + part // others, 1 + part % others
-
-
-@rule
-def _ceiling_before(attempt: int, ceilings: Any) -> Any:
-    """Give what a try must come below, from the ceilings (tries) of those before it, to be delivered."""
-    lowest = ceilings.dtype.type(np.inf)
-    for other in mine(attempt):
-        lowest = min(lowest, ceilings[other])  # another block may write it at any moment
-    negated, _ = best_lane(-lowest, 0)
-    return -negated
 
 
 def _place_start(weight, most, layout, tactics, work, starts, together):  # type: ignore[no-untyped-def]

@@ -1,0 +1,41 @@
+"""Which try does a block place, and is it of any use once the others have come so far?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..rules.words import best_lane, mine, rule
+
+__all__ = ["ceiling_before", "try_and_turn"]
+
+WHOLE_TRIES = 8  # about as many as a GPU has at work on each of a model's layers at a time
+
+
+@rule
+def try_and_turn(part: int, tries: int, nodes: int) -> tuple[int, int]:
+    """Give the try, and which of its nodes in turn, that a layer's part-th block places.
+
+    The first tries are placed whole: the others are measured against them.  Of those the node whose turn is first, which shows
+    best that a try is lost, goes before all others: were all nodes of a try begun at once, it would spare none of them.
+    """
+    whole = min(tries, WHOLE_TRIES)
+    if part < whole * nodes:
+        return part // nodes, part % nodes
+    part -= whole * nodes
+    if part < tries - whole:
+        return whole + part, 0
+    part -= tries - whole
+    others = max(nodes - 1, 1)
+    return whole + part // others, 1 + part % others
+
+
+@rule
+def ceiling_before(attempt: int, ceilings: Any) -> Any:
+    """Give what a try must come below, from the ceilings (tries) of those before it, to be delivered."""
+    lowest = ceilings.dtype.type(np.inf)
+    for other in mine(attempt):
+        lowest = min(lowest, ceilings[other])  # another block may write it at any moment
+    negated, _ = best_lane(-lowest, 0)
+    return -negated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 from .arrays import receive
 from .backend import Backend, find_backend
@@ -16,14 +16,14 @@ __all__ = ["balanced_packing", "rebalance_experts", "replicate_experts"]
 
 def rebalance_experts(
     weight: Any,
-    num_replicas: int,
-    num_groups: int | None,
-    num_nodes: int,
-    num_gpus: int,
+    num_replicas: SupportsIndex,
+    num_groups: SupportsIndex | None,
+    num_nodes: SupportsIndex,
+    num_gpus: SupportsIndex,
     *,
     policy: Policy | str = "balanced",
-    seed: int = 0,
-    log2phy_width: int | None = None,
+    seed: SupportsIndex = 0,
+    log2phy_width: SupportsIndex | None = None,
     backend: Backend | None = None,
 ) -> tuple[Any, Any, Any]:
     """Decide how often to replicate each expert and on which GPU to put each replica.
@@ -93,7 +93,12 @@ def rebalance_experts(
 
 
 def balanced_packing(
-    weight: Any, num_packs: int, *, policy: Policy | str = "balanced", seed: int = 0, backend: Backend | None = None
+    weight: Any,
+    num_packs: SupportsIndex,
+    *,
+    policy: Policy | str = "balanced",
+    seed: SupportsIndex = 0,
+    backend: Backend | None = None,
 ) -> tuple[Any, Any]:
     """Pack items onto packs of equal size so that the heaviest pack is as light as possible.
 
@@ -131,15 +136,16 @@ def balanced_packing(
 
     guest = receive("weight", weight, (2,), "(rows, items)")
     num_items = guest.shape[1]
-    if integer("num_packs", num_packs) < 1 or num_items % num_packs:
-        raise ValueError(f"num_packs must divide the number of items ({num_items}), got {num_packs}")
-    layout = layout_of(Topology(num_items, num_items, 1, 1, num_packs))
+    packs_wanted = integer("num_packs", num_packs)
+    if packs_wanted < 1 or num_items % packs_wanted:
+        raise ValueError(f"num_packs must divide the number of items ({num_items}), got {packs_wanted}")
+    layout = layout_of(Topology(num_items, num_items, 1, 1, packs_wanted))
     tactics = tactics_of(find_policy(policy), check_seed(seed), planned_dtype(guest))
     packs = find_backend(backend, guest).pack(guest, layout, tactics)
     return packs.pack_index, packs.rank_in_pack
 
 
-def replicate_experts(weight: Any, num_phy: int, *, backend: Backend | None = None) -> tuple[Any, Any, Any]:
+def replicate_experts(weight: Any, num_phy: SupportsIndex, *, backend: Backend | None = None) -> tuple[Any, Any, Any]:
     """Give each expert one slot, and every further slot to the expert with the largest load per replica.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from .topology import integer
 __all__ = ["balancedness", "bound", "gpu_loads"]
 
 
-def gpu_loads(weight: Any, phy2log: Any, num_gpus: int) -> Any:
+def gpu_loads(weight: Any, phy2log: Any, num_gpus: SupportsIndex) -> Any:
     """Add up the load of each GPU.
 
     Parameters
@@ -47,7 +47,7 @@ def gpu_loads(weight: Any, phy2log: Any, num_gpus: int) -> Any:
     return guest.hand_back(_gpu_loads(loads, _receive_placement(phy2log, loads), num_gpus))
 
 
-def balancedness(weight: Any, phy2log: Any, num_gpus: int) -> Any:
+def balancedness(weight: Any, phy2log: Any, num_gpus: SupportsIndex) -> Any:
     """Divide each layer's mean GPU load by its largest: 1 is perfect, and what a layer without load has.
 
     Parameters
@@ -70,12 +70,12 @@ def balancedness(weight: Any, phy2log: Any, num_gpus: int) -> Any:
     loads = planned_loads(guest)
     per_gpu = _gpu_loads(loads, _receive_placement(phy2log, loads), num_gpus)
     largest = per_gpu.max(axis=1)
-    mean = _total(per_gpu) / loads.dtype.type(num_gpus)
+    mean = _total(per_gpu) / loads.dtype.type(per_gpu.shape[1])
     balanced = np.divide(mean, largest, out=np.ones_like(mean), where=largest > 0)
     return guest.hand_back(np.minimum(balanced, loads.dtype.type(1)))
 
 
-def bound(weight: Any, phy2log: Any, num_gpus: int, num_nodes: int = 1) -> Any:
+def bound(weight: Any, phy2log: Any, num_gpus: SupportsIndex, num_nodes: SupportsIndex = 1) -> Any:
     """Give a load that no placement can push each layer's heaviest GPU below.
 
     Parameters
@@ -107,14 +107,15 @@ def bound(weight: Any, phy2log: Any, num_gpus: int, num_nodes: int = 1) -> Any:
     placement = _receive_placement(phy2log, loads)
     num_slots = placement.shape[1]
     reached = _gpu_loads(loads, placement, num_gpus).max(axis=1)
-    _check_parts("num_nodes", num_nodes, num_gpus, "GPUs")
+    gpus = integer("num_gpus", num_gpus)
+    nodes = _parts("num_nodes", num_nodes, gpus, "GPUs")
     bounds = np.zeros(len(loads), loads.dtype)
-    for layer, experts in enumerate(placement.reshape(len(loads), num_nodes, -1)):
+    for layer, experts in enumerate(placement.reshape(len(loads), nodes, -1)):
         homes = [np.unique(node) for node in experts]
         if sum(len(home) for home in homes) > len(np.unique(placement[layer])):
-            raise ValueError(f"phy2log must keep each expert on one of the {num_nodes} nodes, but layer {layer} does not")
-        nodes = [_node_bound(loads[layer, home], num_slots // num_nodes, num_gpus // num_nodes) for home in homes]
-        bounds[layer] = min(max(nodes), reached[layer])
+            raise ValueError(f"phy2log must keep each expert on one of the {nodes} nodes, but layer {layer} does not")
+        of_nodes = [_node_bound(loads[layer, home], num_slots // nodes, gpus // nodes) for home in homes]
+        bounds[layer] = min(max(of_nodes), reached[layer])
     return guest.hand_back(bounds)
 
 
@@ -137,9 +138,9 @@ def _total(loads: NDArray[Any]) -> NDArray[Any]:
     return total
 
 
-def _gpu_loads(loads: NDArray[Any], placement: NDArray[np.int64], num_gpus: int) -> NDArray[Any]:
+def _gpu_loads(loads: NDArray[Any], placement: NDArray[np.int64], num_gpus: SupportsIndex) -> NDArray[Any]:
     num_layers, num_slots = placement.shape
-    _check_parts("num_gpus", num_gpus, num_slots, "slots")
+    gpus = _parts("num_gpus", num_gpus, num_slots, "slots")
     counts = np.zeros(loads.shape, np.int64)
     np.add.at(counts, (np.arange(num_layers)[:, None], placement), 1)
     homeless = np.argwhere((counts == 0) & (loads > 0))
@@ -147,8 +148,8 @@ def _gpu_loads(loads: NDArray[Any], placement: NDArray[np.int64], num_gpus: int)
         layer, expert = homeless[0]
         raise ValueError(f"phy2log must hold every expert that has load, but layer {layer} lacks expert {expert}")
     shares = loads / np.maximum(counts, 1).astype(loads.dtype)
-    replicas = np.take_along_axis(shares, placement, axis=1).reshape(num_layers, num_gpus, -1)
-    total = np.zeros((num_layers, num_gpus), loads.dtype)
+    replicas = np.take_along_axis(shares, placement, axis=1).reshape(num_layers, gpus, -1)
+    total = np.zeros((num_layers, gpus), loads.dtype)
     for slot in range(replicas.shape[2]):
         total += replicas[:, :, slot]
     return total
@@ -165,6 +166,8 @@ def _receive_placement(phy2log: Any, loads: NDArray[Any]) -> NDArray[np.int64]:
     return view.astype(np.int64, copy=False)
 
 
-def _check_parts(name: str, parts: int, whole: int, of: str) -> None:
-    if integer(name, parts) < 1 or whole % parts:
-        raise ValueError(f"{name} must divide the number of {of} ({whole}), got {parts}")
+def _parts(name: str, parts: SupportsIndex, whole: int, of: str) -> int:
+    number = integer(name, parts)
+    if number < 1 or whole % number:
+        raise ValueError(f"{name} must divide the number of {of} ({whole}), got {number}")
+    return number

@@ -6,7 +6,7 @@ import os
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 
@@ -94,18 +94,18 @@ class Planner:
 
     def __init__(
         self,
-        num_layers: int,
-        num_logical: int,
-        num_replicas: int,
-        num_groups: int | None,
-        num_nodes: int,
-        num_gpus: int,
+        num_layers: SupportsIndex,
+        num_logical: SupportsIndex,
+        num_replicas: SupportsIndex,
+        num_groups: SupportsIndex | None,
+        num_nodes: SupportsIndex,
+        num_gpus: SupportsIndex,
         *,
         policy: Policy | str = "balanced",
-        seed: int = 0,
+        seed: SupportsIndex = 0,
         dtype: Literal["float32", "float64"] = "float32",
-        log2phy_width: int | None = None,
-        gpu: int | None = None,
+        log2phy_width: SupportsIndex | None = None,
+        gpu: SupportsIndex | None = None,
     ) -> None:
         from .rules.terms import layout_of, tactics_of
 
@@ -173,14 +173,14 @@ def _place(gpu: int | None) -> str:
 
 def plan_experts(
     weight: Any,
-    num_replicas: int,
-    num_groups: int | None,
-    num_nodes: int,
-    num_gpus: int,
+    num_replicas: SupportsIndex,
+    num_groups: SupportsIndex | None,
+    num_nodes: SupportsIndex,
+    num_gpus: SupportsIndex,
     *,
     policy: Policy | str = "balanced",
-    seed: int = 0,
-    log2phy_width: int | None = None,
+    seed: SupportsIndex = 0,
+    log2phy_width: SupportsIndex | None = None,
     backend: Backend | None = None,
 ) -> Plan:
     """Decide how often to replicate each expert and where to put each replica, and tell how good that is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, SupportsIndex, get_args, get_type_hints
 
 import numpy as np
 
@@ -237,7 +237,7 @@ def most_replicas(topology: Topology, policy: Policy) -> int:
     return min(topology.max_replicas, policy.max_replicas)
 
 
-def check_width(topology: Topology, policy: Policy, width: int | None) -> int | None:
+def check_width(topology: Topology, policy: Policy, width: SupportsIndex | None) -> int | None:
     """Check a fixed width of log2phy: it must hold whatever the loads may ask for, so that no load can overflow it."""
     most = most_replicas(topology, policy)
     if width is None:
@@ -248,7 +248,7 @@ def check_width(topology: Topology, policy: Policy, width: int | None) -> int | 
     return fixed
 
 
-def check_seed(seed: int) -> int:
+def check_seed(seed: SupportsIndex) -> int:
     """Check that a seed is an integer of 64 bits."""
     number = integer("seed", seed)
     if not 0 <= number < 2**64:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +53,9 @@ def replay(
     topology: Topology,
     policy: Policy | str = "balanced",
     *,
-    every: int = 1,
-    history: int = 8,
-    seed: int = 0,
+    every: SupportsIndex = 1,
+    history: SupportsIndex = 8,
+    seed: SupportsIndex = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Replay:
     """Walk a trace: plan on the last steps, score the plan on the steps that follow, plan anew.

@@ -9,7 +9,7 @@ from typing import SupportsIndex
 __all__ = ["Topology"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Topology:
     """The five numbers of a placement problem, checked once.
 
@@ -48,16 +48,29 @@ class Topology:
 
     num_logical: int
     num_replicas: int
-    num_groups: int | None
+    num_groups: int
     num_nodes: int
     num_gpus: int
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "num_groups", 1 if self.num_groups is None else self.num_groups)
-        for name in ("num_logical", "num_replicas", "num_groups", "num_nodes", "num_gpus"):
-            object.__setattr__(self, name, integer(name, getattr(self, name)))
-        object.__setattr__(self, "num_groups", self.num_groups or 1)
-        for name in ("num_logical", "num_replicas", "num_groups", "num_nodes", "num_gpus"):
+    def __init__(
+        self,
+        num_logical: SupportsIndex,
+        num_replicas: SupportsIndex,
+        num_groups: SupportsIndex | None,
+        num_nodes: SupportsIndex,
+        num_gpus: SupportsIndex,
+    ) -> None:
+        # Frameworks say None or 0 where a model has no groups.
+        groups = 1 if num_groups is None else integer("num_groups", num_groups) or 1
+        numbers = {
+            "num_logical": num_logical,
+            "num_replicas": num_replicas,
+            "num_groups": groups,
+            "num_nodes": num_nodes,
+            "num_gpus": num_gpus,
+        }
+        for name, number in numbers.items():
+            object.__setattr__(self, name, integer(name, number))
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         self._must_divide("num_replicas", "num_gpus")
@@ -77,13 +90,11 @@ class Topology:
     @property
     def is_hierarchical(self) -> bool:
         """Whether groups of experts are kept within a node."""
-        assert self.num_groups is not None
         return self.num_groups % self.num_nodes == 0
 
     @property
     def planned_groups(self) -> int:
         """The groups that are placed as a whole: one where the placement is global."""
-        assert self.num_groups is not None
         return self.num_groups if self.is_hierarchical else 1
 
     @property

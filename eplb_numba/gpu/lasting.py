@@ -102,18 +102,20 @@ def _note_distance(scenario, other, num_experts, window):  # type: ignore[no-unt
 
 def _put_replica(expert, rank, count, copies, outlook):  # type: ignore[no-untyped-def]
     def put_replica(expert, rank, count, copies, outlook):  # type: ignore[no-untyped-def]
-        """Let each lane reckon for GPUs of its own."""
+        """Let each lane reckon for a GPU in a scenario, then for a GPU."""
         outlook = recall_outlook(outlook)
         value = outlook.means.dtype.type
         num_gpus, num_experts = len(outlook.burdens), len(outlook.means)
-        replicas, shares = value(outlook.counts[expert]), outlook.slopes  # not needed yet
-        for scenario in mine(count):
-            shares[scenario] = outlook.loads[scenario * num_experts + expert] / replicas
+        replicas, growths = value(outlook.counts[expert]), outlook.slot_loads  # not needed yet
+        for place in mine(count * num_gpus):
+            scenario = quotient(place, num_gpus)
+            load = outlook.gpu_loads[place] + outlook.loads[scenario * num_experts + expert] / replicas
+            growths[place] = times(eighth(load) - outlook.powers[place], outlook.sizes[scenario])
         barrier()
         least, cheapest = value(np.inf), np.int64(-1)
         for gpu in mine(num_gpus):
             if has_room(gpu, expert, copies, outlook):
-                cost = _growth_of(gpu, count, outlook)
+                cost = _total_of_column(growths, gpu, num_gpus, count)
                 if cost < least:
                     least, cheapest = cost, np.int64(gpu)
         least, cheapest = best_lane(-least, cheapest)
@@ -121,7 +123,7 @@ def _put_replica(expert, rank, count, copies, outlook):  # type: ignore[no-untyp
             return False
         for scenario in mine(count):
             place = scenario * num_gpus + cheapest
-            load = outlook.gpu_loads[place] + shares[scenario]
+            load = outlook.gpu_loads[place] + outlook.loads[scenario * num_experts + expert] / replicas
             outlook.gpu_loads[place] = load
             outlook.powers[place] = eighth(load)
         if lane() == 0:
@@ -136,22 +138,16 @@ def _put_replica(expert, rank, count, copies, outlook):  # type: ignore[no-untyp
 
 
 @jit
-def _growth_of(gpu, count, outlook):  # type: ignore[no-untyped-def]
-    """Give by how much a GPU's powers grow with the shares that lie in the slopes, two scenarios at a time."""
-    num_gpus = len(outlook.burdens)
-    loads, powers, sizes, shares = outlook.gpu_loads, outlook.powers, outlook.sizes, outlook.slopes
-    cost = loads.dtype.type(0)
-    scenario, place = np.int64(0), np.int64(gpu)
-    while scenario + 1 < count:
-        load, power, next_load, next_power = loads[place], powers[place], loads[place + num_gpus], powers[place + num_gpus]
-        share, size, next_share, next_size = shares[scenario], sizes[scenario], shares[scenario + 1], sizes[scenario + 1]
-        growth, next_growth = eighth(load + share) - power, eighth(next_load + next_share) - next_power
-        cost = cost + times(growth, size) + times(next_growth, next_size)
-        scenario += 2
-        place += 2 * num_gpus
-    if scenario < count:
-        cost += times(eighth(loads[place] + shares[scenario]) - powers[place], sizes[scenario])
-    return cost
+def _total_of_column(table, column, width, height):  # type: ignore[no-untyped-def]
+    """Add up a column one row after the other; two are read at a time, for reading takes longest."""
+    total = table.dtype.type(0)
+    row, column = np.int64(0), rest(table, column)
+    while row + 1 < height:
+        one, two = column[0], column[width]
+        total = total + one + two
+        column = rest(column, 2 * width)
+        row += 2
+    return total + column[0] if row < height else total
 
 
 def _best_trade(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]

@@ -53,11 +53,15 @@ def _threading_layer() -> str | None:
 
 def _gpu() -> dict[str, Any]:
     from numba import config, cuda
+    from numba.cuda.cudadrv.driver import driver
 
-    device = cuda.get_current_device()
+    device, simulated = cuda.get_current_device(), bool(config.ENABLE_CUDASIM)
     name = getattr(device, "name", "the simulator")
     return {
         "name": name.decode() if isinstance(name, bytes) else str(name),
         "compute_capability": ".".join(map(str, device.compute_capability)),
-        "simulated": bool(config.ENABLE_CUDASIM),
+        "count": len(cuda.gpus),
+        # Which of the extras [cu12] and [cu13] fits depends on it.
+        "driver": None if simulated else "CUDA " + ".".join(map(str, driver.get_version())),
+        "simulated": simulated,
     }

@@ -8,6 +8,7 @@ from numba import cuda
 
 from eplb_numba import Planner, balanced_packing, plan_experts, rebalance_experts, replicate_experts
 from eplb_numba.arrays import Guest
+from eplb_numba.info import gather_info
 
 from .double import Array, Double, Launch
 
@@ -128,6 +129,17 @@ def test_a_gpu_that_is_not_there():
     """A planner for a third GPU is refused with the number of those that there are."""
     with pytest.raises(ValueError, match=r"gpu must be less than the number of GPUs \(2\), got 2"):
         Planner(2, 16, *NUMBERS, gpu=2)
+
+
+def test_info_names_the_gpu():
+    """Info tells which GPU there is, how many of them, and what their driver can do."""
+    assert gather_info()["gpu"] == {
+        "name": "GPU 0",
+        "compute_capability": "9.0",
+        "count": 2,
+        "driver": "CUDA 13.0",
+        "simulated": False,
+    }
 
 
 def test_memory_is_given_back():

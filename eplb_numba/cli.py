@@ -34,12 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where the caller has closed it
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130  # what a shell gives for it
     except BrokenPipeError:  # whoever reads has read enough; nothing must be written at the end either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError as error:
+        parser.error(f"there is not enough memory for that: {error}")
     except (ValueError, TypeError, OSError) as error:
         parser.error(str(error))
     return 0
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Names defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def _add_demo(commands: Any) -> None:
@@ -48,7 +60,7 @@ def _add_demo(commands: Any) -> None:
         help="plan a made-up skewed load with each policy and print a table",
         description="Plan a made-up, seeded, skewed load with each policy and print a table. The default shape is "
         "DeepSeek-V3's on 32 GPUs.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.set_defaults(run=_demo)
     for name, default, text in (
@@ -82,7 +94,7 @@ def _add_replay(commands: Any) -> None:
         "replay",
         help="walk a recorded trace with each policy and print how balanced the next steps were",
         description="Plan on the last steps of a recorded trace, score each plan on the steps that follow, and print a table.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.set_defaults(run=_replay)
     parser.add_argument("file", help="a .npy file of loads (steps, layers, experts), or an .npz file with an array 'load'")
@@ -161,7 +173,7 @@ class _Bar:
 
     def __init__(self, name: str, quiet: bool) -> None:
         self._bar: Any = None
-        if quiet:
+        if quiet or sys.stderr is None:
             return
         try:
             from tqdm import tqdm

@@ -130,8 +130,8 @@ def _rewrite(phy2log: Any, phyrank: Any, written: Any, log2phy: Any, width: int)
             written[layer, slot] = place
 
 
-_fill_alone = _compiled(stamped(_fill))
-_fill_together = _compiled(stamped(_fill), parallel=True)
+_fill_alone = _compiled(stamped(_fill, "alone"))
+_fill_together = _compiled(stamped(_fill, "together"), parallel=True)
 _rewrite = _compiled(_rewrite)
 
 

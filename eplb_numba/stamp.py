@@ -15,10 +15,14 @@ from typing import Any
 __all__ = ["stamped"]
 
 
-def stamped(function: Any) -> FunctionType:
-    """Give a function without a closure the digest of the rules as one."""
+def stamped(function: Any, purpose: str = "") -> FunctionType:
+    """Give a function without a closure the digest of the rules as one.
+
+    Numba does not look at the options either that a function is compiled with: where one is compiled in several ways, each needs
+    a purpose of its own.
+    """
     code = function.__code__.replace(co_freevars=("rules",))
-    closure = (CellType(_digest_of_rules()),)
+    closure = (CellType(_digest_of_rules() + purpose),)
     return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, closure)
 
 

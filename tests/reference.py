@@ -270,7 +270,7 @@ def plan_node(loads, num_slots, num_gpus, policy, stream, disturbed):
 
     def attempt(copies, packer):
         most = min(anything, num_gpus * copies) if copies else anything
-        replicas, counts = replicate(loads, num_slots, most, copies > 0)
+        replicas, counts = replicate(loads, num_slots, most, policy.apart != "freely")
         shares = [loads[expert] / value(counts[expert]) for expert, _ in replicas]
         experts = [expert for expert, _ in replicas]
         bound = max(add_by_eighths(loads, value) / value(num_gpus), max(shares))

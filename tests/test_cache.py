@@ -43,6 +43,17 @@ def test_other_rules_are_compiled_anew(tmp_path):
     assert run(REPLICATE, tmp_path, **cache) == ["[[0, 0, 0, 0, 1]]", "0"]
 
 
+def test_what_is_compiled_in_two_ways_is_kept_apart(tmp_path):
+    """Where slots were listed by several threads before, a process that has few to list still starts no threads."""
+    listed = "import numba, numpy as np, eplb_numba; from eplb_numba import cpu; cpu.WORTH_FILLING = {}; " + (
+        "print(eplb_numba.rebalance_experts(np.ones((1, 8), np.float32), 12, 1, 1, 4)[1].shape)"
+    )
+    folder, cache = Path(eplb_numba.__file__).parent.parent, {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert run(listed.format(0), folder, **cache) == ["(1, 8, 2)"]
+    started = "\ntry:\n    print(numba.threading_layer())\nexcept ValueError:\n    print('none')"
+    assert run(listed.format(2**20) + started, folder, **cache) == ["(1, 8, 2)", "none"]
+
+
 def test_without_a_place_for_the_cache():
     """Where Numba finds no folder that it may write to, kernels are compiled for this process alone."""
     program = "from numba.core import caching; caching.CacheImpl._locator_classes = []" + REPLICATE

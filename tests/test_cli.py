@@ -196,6 +196,32 @@ def test_nobody_reads_to_the_end():
     assert process.returncode == 0
 
 
+def test_commands_end_well_without_anyone_to_talk_to():
+    """Where standard output is closed there is nothing to say, and no error."""
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m eplb_numba info >&-', sys.executable], stderr=subprocess.PIPE, check=False, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_interrupted_command_says_nothing(monkeypatch):
+    """Whoever stops a command knows that he has."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eplb_numba.info.gather_info", interrupted)
+    assert main(["info"]) == 130
+
+
+def test_too_large_a_demo_is_refused(capsys):
+    """What does not fit into memory is an error like any other."""
+    with pytest.raises(SystemExit) as stop:
+        main(["demo", "--layers", str(10**12)])
+    assert stop.value.code == 2
+    assert "there is not enough memory for that: Unable to allocate" in capsys.readouterr().err
+
+
 def test_warm_compiles_all_that_plans_on_a_cpu(capsys):
     """After warm, a new process compiles nothing, whatever it calls."""
     assert main(["warm"]) == 0

@@ -44,7 +44,7 @@ def place_node(
         ceiling = tools.bench.values.dtype.type(np.inf)
     for attempt in range(3):
         copies, most = limits(layout, tactics, attempt > 0)
-        bound_here = replicate_node(tools, most, copies > 0)
+        bound_here = replicate_node(tools, tactics, most)
         if attempt == 0:
             bound = bound_here
         plainly = attempt == 1
@@ -88,10 +88,10 @@ def load_node(loads: Any, index: int, tools: Tools, stage: Stage) -> None:
 
 
 @rule
-def replicate_node(tools: Tools, most: int, evenly: bool) -> Any:
+def replicate_node(tools: Tools, tactics: Tactics, most: int) -> Any:
     """Replicate a node's experts and give the load that its heaviest GPU cannot go below."""
     node, _, kept, desk, _ = recall(tools)
-    replicate(node, most, evenly, desk.bracket)
+    replicate(node, most, tactics.apart != FREELY, desk.bracket)
     return node_bound(node, len(kept.pack_loads))
 
 

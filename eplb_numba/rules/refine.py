@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .scratch import recall
+from .sums import total_in_line
 from .swap import best_pair_swap, best_swap
 from .terms import AFTER, FIRST, LIGHTEST, ROUNDING, TOGETHER, Items, Packing, Tactics, Tools
-from .words import barrier, just_below, lane, mine, rule, times, word
+from .words import barrier, inlined_word, just_below, lane, mine, rule, times, word
 
 __all__ = ["Swap", "carry_out", "rank", "refine", "search_partners"]
 
@@ -174,18 +175,18 @@ def _settle(tools: Tools) -> None:
     for pack in mine(num_packs):
         for place in range(pack * slots, (pack + 1) * slots):
             packing.loads[place] = items.loads[packing.items[place]]
-        packing.pack_loads[pack] = _sort_and_sum(packing, pack, slots)
+        _sort(packing, pack, slots)
+        packing.pack_loads[pack] = total_in_line(packing.loads, pack * slots, slots)
         ranking[pack] = pack
     barrier()
     rank(packing.pack_loads, ranking)
 
 
 @rule
-def _sort_and_sum(packing: Packing, pack: int, slots: int) -> Any:
-    """Stand a pack's items heaviest first, equals as they stood, and add them up in that order."""
+def _sort(packing: Packing, pack: int, slots: int) -> None:
+    """Stand a pack's items heaviest first, equals as they stood."""
     items, loads = packing.items, packing.loads
     first = pack * slots
-    total = loads.dtype.type(0)
     for place in range(first + 1, first + slots):
         item, load = items[place], loads[place]
         hole = place
@@ -195,9 +196,6 @@ def _sort_and_sum(packing: Packing, pack: int, slots: int) -> Any:
             hole -= 1
         items[hole] = item
         loads[hole] = load
-    for place in range(first, first + slots):
-        total += loads[place]
-    return total
 
 
 @word
@@ -218,46 +216,62 @@ def rank(loads: Any, ranking: Any) -> None:
     barrier()
 
 
-@word
+@inlined_word
 def carry_out(tools: Tools, swap: Swap) -> bool:
-    """Carry out a swap; undo it if it does not lower the larger of the two loads as summed, and tell whether it did."""
+    """Carry out a swap if it lowers the larger of the two loads as summed, and tell whether it does."""
     desk = recall(tools).desk
-    packing, ranking, draft = desk.trial, desk.ranking, desk.draft
+    packing, ranking, pack_loads = desk.trial, desk.ranking, desk.draft.pack_loads
     slots = packing.slots
     heavy, light = swap.heavy * slots, swap.light * slots
-    for place in mine(slots):
-        _copy(packing.items, packing.loads, heavy + place, draft.items, draft.loads, place)
-        _copy(packing.items, packing.loads, light + place, draft.items, draft.loads, slots + place)
-    barrier()
-    if lane() == 0:
-        _exchange(packing, heavy + swap.leaving, light + swap.coming)
-        if swap.leaving_too >= 0:
-            _exchange(packing, heavy + swap.leaving_too, light + swap.coming_too)
-    barrier()
+    leaving, leaving_too = heavy + swap.leaving, heavy + swap.leaving_too
+    coming, coming_too = light + swap.coming, light + swap.coming_too
+    if swap.leaving_too < 0:
+        leaving_too = coming_too = -1
     for side in mine(2):
-        draft.pack_loads[side] = _sort_and_sum(packing, swap.heavy if side == 0 else swap.light, slots)
+        if side == 0:
+            pack_loads[side] = _sum_with(packing.loads, heavy, slots, leaving, leaving_too, coming, coming_too)
+        else:
+            pack_loads[side] = _sum_with(packing.loads, light, slots, coming, coming_too, leaving, leaving_too)
     barrier()
-    lowers = max(draft.pack_loads[0], draft.pack_loads[1]) < packing.pack_loads[swap.heavy]
+    lowers = max(pack_loads[0], pack_loads[1]) < packing.pack_loads[swap.heavy]
     barrier()
     if lowers:
         if lane() == 0:
-            packing.pack_loads[swap.heavy] = draft.pack_loads[0]
-            packing.pack_loads[swap.light] = draft.pack_loads[1]
+            _exchange(packing, leaving, coming)
+            if leaving_too >= 0:
+                _exchange(packing, leaving_too, coming_too)
+        barrier()
+        for side in mine(2):
+            pack = swap.heavy if side == 0 else swap.light
+            _sort(packing, pack, slots)
+            packing.pack_loads[pack] = pack_loads[side]
         barrier()
         rank(packing.pack_loads, ranking)
-    else:
-        for place in mine(slots):
-            _copy(draft.items, draft.loads, place, packing.items, packing.loads, heavy + place)
-            _copy(draft.items, draft.loads, slots + place, packing.items, packing.loads, light + place)
-        barrier()
     return lowers
 
 
 @rule
-def _copy(from_items: Any, from_loads: Any, source: int, to_items: Any, to_loads: Any, target: int) -> None:
-    """Copy one slot."""
-    to_items[target] = from_items[source]
-    to_loads[target] = from_loads[source]
+def _sum_with(loads: Any, first: int, slots: int, out: int, out_too: int, place: int, place_too: int) -> Any:
+    """Add up a pack, heaviest first, as it is once it has the items in two places instead of two of its own.
+
+    The second ones are -1 where there is one.
+    """
+    none = loads.dtype.type(-1)
+    high, low = loads[place], loads[place_too] if place_too >= 0 else none
+    if high < low:
+        high, low = low, high
+    total = loads.dtype.type(0)
+    for slot in range(first, first + slots):
+        if slot != out and slot != out_too:
+            load = loads[slot]
+            while high > load:
+                total += high
+                high, low = low, none
+            total += load
+    while high >= 0:
+        total += high
+        high, low = low, none
+    return total
 
 
 @rule

@@ -44,8 +44,8 @@ def settle_node(loads: Any, index: int, together: bool, best: Kept, tactics: Tac
     layout = tools.bench.layout
     if together or not may_be_dear(largest, bound, layout, tactics):
         return False
-    copies, most = limits(layout, tactics, True)
-    replicate_node(tools, most, copies > 0)
+    _, most = limits(layout, tactics, True)
+    replicate_node(tools, tactics, most)
     return is_dear(largest, pack_plainly(tools, tactics), tactics)
 
 
@@ -53,6 +53,6 @@ def settle_node(loads: Any, index: int, together: bool, best: Kept, tactics: Tac
 def _prepare(loads: Any, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
     """Replicate a node's experts; give the load that its heaviest GPU cannot go below with replicas kept apart."""
     load_node(loads, index, tools, stage)
-    copies, most = limits(tools.bench.layout, tactics, together)
-    bound = replicate_node(tools, most, copies > 0)
+    _, most = limits(tools.bench.layout, tactics, together)
+    bound = replicate_node(tools, tactics, most)
     return recall_stage(stage).bounds[index] if together else bound

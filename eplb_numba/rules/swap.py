@@ -13,12 +13,12 @@ import numpy as np
 
 from .scratch import recall
 from .terms import Items, Packing, Pairs, Tools
-from .words import barrier, best_lane, lane, lanes, mine, rule, word
+from .words import barrier, best_lane, inlined_word, lane, lanes, mine, rule, word
 
 __all__ = ["best_pair_swap", "best_swap", "may_swap"]
 
 
-@rule
+@inlined_word
 def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, least: Any) -> tuple[Any, int]:
     """Find the best swap of one item for one; give its gain and leaving * slots + coming, or (least, -1) if none gains more.
 

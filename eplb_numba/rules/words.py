@@ -19,6 +19,7 @@ from numba.extending import register_jitable as rule
 __all__ = [
     "barrier",
     "best_lane",
+    "inlined_word",
     "just_below",
     "lane",
     "lanes",
@@ -36,6 +37,16 @@ __all__ = [
 def word(function: Any) -> Any:
     """Let compiled rules on a CPU take a function as it is written; what it means on a GPU is said there."""
     overload(function, target="cpu", strict=False)(lambda *_: function)
+    return function
+
+
+def inlined_word(function: Any) -> Any:
+    """Let compiled rules on a CPU take such a function in where they call it.
+
+    A call hands over each array as seven numbers, and a tuple of arrays as hundreds: for what is called again and again and is
+    soon done that takes longer than to do it.
+    """
+    overload(function, target="cpu", strict=False, jit_options={"forceinline": True})(lambda *_: function)
     return function
 
 

@@ -18,8 +18,8 @@ __all__ = ["stamped"]
 def stamped(function: Any, purpose: str = "") -> FunctionType:
     """Give a function without a closure the digest of the rules as one.
 
-    Numba does not look at the options either that a function is compiled with: where one is compiled in several ways, each needs
-    a purpose of its own.
+    Nor does Numba look at the options that a function is compiled with: where it is compiled in several ways, each needs a
+    purpose of its own.
     """
     code = function.__code__.replace(co_freevars=("rules",))
     closure = (CellType(_digest_of_rules() + purpose),)

@@ -82,7 +82,8 @@ class Planner:
 
     To capture a planner in a CUDA graph, plan once before that with a weight of the same library, shape, type and memory
     order: the first plan compiles, and that library allocates the planner's memory on the stream that is current then.
-    Keep a planner for as long as such a graph is replayed, and until other streams that it served are done.
+    If there is too little of it, that is when the library says so.  Keep a planner for as long as such a graph is
+    replayed, and until other streams that it served are done.
 
     Examples
     --------

@@ -1,9 +1,11 @@
 """Are the answers right on cases that a person can follow by hand?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from eplb_numba import Policy, balanced_packing, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import POLICIES, Policy, balanced_packing, plan_experts, rebalance_experts, replicate_experts
 
 GOLDEN = np.array(
     [
@@ -73,8 +75,20 @@ def test_spare_slots_of_idle_experts_are_spread(groups, steps):
     plan = plan_experts(weight, 288, groups, 4, 32)
     assert plan.logcnt[0].max() == 2
     assert plan.logcnt[1].max() == plan.logcnt[1, 7] == (8 if groups == 8 else 32)
-    assert np.delete(plan.logcnt[1], 7).max() == 2 if groups == 8 else 1
+    assert np.delete(plan.logcnt[1], 7).max() == 2
     assert plan_experts(weight, 288, groups, 4, 32, policy="deepseek").logcnt[0, 0] == (9 if groups == 8 else 33)
+
+
+@pytest.mark.parametrize("objective", ["sum", "lasting"])
+def test_what_the_limit_leaves_to_idle_experts_is_spread(objective):
+    """Where a limit keeps replicas from those with load, plans for the sum and plans that last spread what is left."""
+    generator = np.random.default_rng(1)
+    policy = replace(POLICIES["balanced"], max_replicas=3, objective=objective)
+    for _ in range(10):
+        steps = generator.lognormal(3, 1, (4, 1, 16)).astype(np.float32)
+        steps[:, :, 7:] = 0
+        plan = plan_experts(steps, 32, 1, 1, 4, policy=policy)
+        assert plan.logcnt.tolist() == [[3] * 7 + [2] * 2 + [1] * 7]
 
 
 def test_two_replicas_share_a_gpu_only_where_that_pays():

@@ -85,7 +85,7 @@ def test_capture_and_replay():
     """A planner is captured in a CUDA graph, and replays plan whatever the buffer holds then."""
     weight = torch.from_numpy(load(5)).cuda()
     planner = Planner(*SHAPE, gpu=0)
-    planner.plan(weight)  # compiles, and allocates the results
+    planner.plan(weight)  # compiles, and allocates
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

@@ -13,5 +13,17 @@ SOURCE = Path(__file__).with_name("driver.c")
 
 def build(folder):
     """Compile the double into a folder, to be found there by those who look for a driver."""
-    command = [COMPILER, "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(folder / NAME), str(SOURCE)]
+    command = [
+        COMPILER,
+        "-std=gnu11",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(folder / NAME),
+        str(SOURCE),
+    ]
     subprocess.run(command, check=True)

@@ -17,7 +17,7 @@ from eplb_numba.gpu import card
 from ..machine import Compiled, read_program
 from . import NAME
 
-__all__ = ["Array", "Double", "Launch"]
+__all__ = ["Array", "Double", "Launch", "Library"]
 
 SIZES = {"b64": 8, "u64": 8, "s64": 8, "f64": 8, "b32": 4, "u32": 4, "s32": 4, "f32": 4, "b8": 1, "u8": 1}
 Listener = ctypes.CFUNCTYPE(
@@ -117,9 +117,11 @@ class Library:
     """The library of such arrays."""
 
     float32, float64, int64, uint8 = np.float32, np.float64, np.int64, np.uint8
+    allocations = 0
 
-    @staticmethod
-    def empty(shape, dtype, device):
+    @classmethod
+    def empty(cls, shape, dtype, device):
+        cls.allocations += 1
         with cuda.gpus[device]:
             return Array(cuda.device_array(shape, dtype), device)
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, INVALID_VALUE = 1, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
 enum { GPUS = 2, DEEPEST = 64, NAMES = 1 << 20, ALIGNMENT = 512, MOST_SHARED_BYTES = 48 * 1024 };
 enum { THREADS_PER_BLOCK = 1, SHARED_BYTES_PER_BLOCK = 8, WARP_SIZE = 10, PROCESSORS = 16, MAJOR = 75, MINOR = 76 };
 
@@ -53,7 +53,7 @@ static void note(const char *function) {
     snprintf(called + length, NAMES - length, "%s ", function);
 }
 #define NOTE note(__func__ + strlen("double_"))
-#define IN_CONTEXT NOTE; if (!depth) return INVALID_CONTEXT
+#define IN_CONTEXT NOTE; if (!depth || !stack[depth - 1]) return INVALID_CONTEXT
 
 /* Tell whether bytes lie within one piece of a GPU's memory. */
 static int is_memory(uint64_t address, size_t size) {
@@ -85,7 +85,12 @@ static int double_cuDeviceGetAttribute(int *value, int attribute, int gpu) {
     }
     return gpu >= 0 && gpu < GPUS ? OK : INVALID_DEVICE;
 }
-static int double_cuDevicePrimaryCtxRetain(Context **context, int gpu) { NOTE; *context = &primary[gpu]; return OK; }
+static int double_cuDevicePrimaryCtxRetain(Context **context, int gpu) {
+    NOTE;
+    if (gpu < 0 || gpu >= GPUS) return INVALID_DEVICE;
+    *context = &primary[gpu];
+    return OK;
+}
 static int double_cuDevicePrimaryCtxRelease(int gpu) { NOTE; (void)gpu; return OK; }
 
 static int double_cuCtxGetCurrent(Context **context) { NOTE; *context = depth ? stack[depth - 1] : NULL; return OK; }
@@ -115,6 +120,7 @@ static int double_cuMemAlloc(uint64_t *address, size_t size) {
     if (size == 0) return INVALID_VALUE;
     Memory *memory = malloc(sizeof *memory);
     char *place = aligned_alloc(ALIGNMENT, (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    if (!memory || !place) return OUT_OF_MEMORY;
     memset(place, 0x7F, size);  /* rubbish: no kernel may go by what it did not write */
     *memory = (Memory){place, size, stack[depth - 1]->gpu, memories};
     memories = memory;
@@ -171,7 +177,7 @@ static int double_cuLaunchKernelEx(const Config *config, Kernel *kernel, void **
     IN_CONTEXT;
     unsigned blocks = config->grid[0], lanes = config->block[0];
     if (config->grid[1] != 1 || config->grid[2] != 1 || config->block[1] != 1 || config->block[2] != 1) return INVALID_VALUE;
-    if (!blocks || !lanes || lanes > 1024 || config->shared_bytes > MOST_SHARED_BYTES || others) return INVALID_VALUE;
+    if (!blocks || !lanes || lanes > 1024 || config->shared_bytes > MOST_SHARED_BYTES || others || !listener) return INVALID_VALUE;
     int done = listener(kernel->name, blocks, lanes, config->shared_bytes, config->stream, stack[depth - 1]->gpu, parameters);
     return done ? OK : LAUNCH_FAILED;
 }

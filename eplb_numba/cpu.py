@@ -26,6 +26,7 @@ WORTH_FILLING = 2**20  # elements; likewise, and below it one compiled function 
 def _compiled(function: Any, **options: Any) -> Any:
     """Compile a function when it is called; keep it on disk if there is a place to."""
     options = {"nogil": True, "error_model": "numpy", **options}
+    function = stamped(function, options)
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # Numba has found no folder that it may write to
@@ -33,10 +34,10 @@ def _compiled(function: Any, **options: Any) -> Any:
 
 
 # The rules allocate nothing, and without its runtime Numba need not count references in each of them.
-_plan_layers = _compiled(stamped(plan_layers), _nrt=False)
-_outlast_layers = _compiled(stamped(outlast_layers), _nrt=False)
-_pack_rows = _compiled(stamped(pack_rows), _nrt=False)
-_replicate_rows = _compiled(stamped(replicate_rows), _nrt=False)
+_plan_layers = _compiled(plan_layers, _nrt=False)
+_outlast_layers = _compiled(outlast_layers, _nrt=False)
+_pack_rows = _compiled(pack_rows, _nrt=False)
+_replicate_rows = _compiled(replicate_rows, _nrt=False)
 
 
 class Scratch:
@@ -130,8 +131,8 @@ def _rewrite(phy2log: Any, phyrank: Any, written: Any, log2phy: Any, width: int)
             written[layer, slot] = place
 
 
-_fill_alone = _compiled(stamped(_fill, "alone"))
-_fill_together = _compiled(stamped(_fill, "together"), parallel=True)
+_fill_alone = _compiled(_fill)
+_fill_together = _compiled(_fill, parallel=True)
 _rewrite = _compiled(_rewrite)
 
 

@@ -15,14 +15,13 @@ from typing import Any
 __all__ = ["stamped"]
 
 
-def stamped(function: Any, purpose: str = "") -> FunctionType:
-    """Give a function without a closure the digest of the rules as one.
+def stamped(function: Any, options: dict[str, Any]) -> FunctionType:
+    """Give a function without a closure the digest of the rules as one, and the options that it is compiled with.
 
-    Nor does Numba look at the options that a function is compiled with: where it is compiled in several ways, each needs a
-    purpose of its own.
+    Numba does not look at those either, and a function may be compiled in several ways.
     """
     code = function.__code__.replace(co_freevars=("rules",))
-    closure = (CellType(_digest_of_rules() + purpose),)
+    closure = (CellType(_digest_of_rules() + repr(options)),)
     return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, closure)
 
 

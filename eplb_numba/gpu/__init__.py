@@ -64,8 +64,8 @@ def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> t
 class Workshop:
     """Plans all layers of weights of one shape and type, again and again in the same memory of one GPU.
 
-    That is allocated by the library of the first weight.  Numba's own memory can only be freed where a GPU is current, and
-    nobody knows in which thread a planner ends.
+    That is allocated by the library of the first weight.  CUDA's driver may refuse to free Numba's own memory where no GPU is
+    current, and nobody knows in which thread a planner ends.
     """
 
     def __init__(self, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], width: int, gpu: int) -> None:

@@ -255,9 +255,9 @@ def _replicate(weight, most, layout, work, replicas):  # type: ignore[no-untyped
 def _compiled(function: Any) -> Any:
     """Compile a kernel when it is launched; keep it on disk if there is a place to."""
     try:
-        return cuda.jit(cache=True)(stamped(function))
+        return cuda.jit(cache=True)(stamped(function, {}))
     except RuntimeError:  # Numba has found no folder that it may write to
-        return cuda.jit(stamped(function))
+        return cuda.jit(stamped(function, {}))
 
 
 class Kernels(NamedTuple):

@@ -14,8 +14,8 @@ from numba.extending import intrinsic
 from .program import CODE, EXTRA, FIRST, GUARD, KINDS, OPERATION, SECOND, TARGET, THIRD, TYPE
 
 (
-    ADD, AND, SHL, SELP, MOV, SETP, BRA, SHR, SUB, MAX, MIN, MUL, LD, ST, OR, XOR, DIV, REM, NEG, ABS, NOT, CLZ, CVT, WIDE,
-    BFI, PACK, LOW, HIGH, SQRT, SHFL, REDUX, BAR, WARPSYNC, ATOM, FENCE, RET,
+    ADD, AND, SHL, SELP, MOV, SETP, BRA, SHR, SUB, MAX, MIN, MUL, MAD, LD, ST, OR, XOR, DIV, REM, NEG, ABS, NOT, CLZ, CVT,
+    WIDE, BFI, PACK, LOW, HIGH, SQRT, SHFL, REDUX, VOTE, BAR, WARPSYNC, ATOM, FENCE, RET,
 ) = range(len(CODE))  # fmt: skip
 U8, S8, U16, S16, U32, S32, U64, S64, F32, F64, PRED = range(len(KINDS))
 compiled = njit(cache=True, error_model="numpy", nogil=True)
@@ -33,7 +33,7 @@ MANY = -1
 # Cycles until a result can be used: estimates for a current GPU, for comparing one form of a rule with another.
 LATENCY = np.full(len(CODE), 5)
 for names, cycles in (
-    ("ld", 30), ("st", 1), ("div", 40), ("rem", 45), ("sqrt", 40), ("shfl", 25), ("redux", 25), ("bar", 20),
+    ("ld", 30), ("st", 1), ("div", 40), ("rem", 45), ("sqrt", 40), ("shfl", 25), ("redux", 25), ("vote", 15), ("bar", 20),
     ("warpsync", 5), ("atom", 300), ("fence", 300), ("bra", 8), ("cvt", 8), ("mov", 1), ("pack", 1), ("low", 1), ("high", 1),
 ):  # fmt: skip
     LATENCY[CODE[names]] = cycles
@@ -416,6 +416,9 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                 elif operation == SELP:
                     start = max(start, ready[lane, row[THIRD]])
                     result = a if c != 0 else b
+                elif operation == MAD:
+                    start = max(start, ready[lane, row[THIRD]])
+                    result = _cut(_signed(a, kind) * _signed(b, kind) + _signed(c, kind), kind)
                 elif operation == SETP:
                     how = row[EXTRA]
                     if kind == F32:
@@ -532,8 +535,11 @@ def _meet(row, registers, clocks, ready, first, last):
     given = np.empty(last - first, np.uint64)
     for lane in range(first, last):
         given[lane - first] = registers[lane, row[FIRST]]
+    votes = np.uint64(0)
     for lane in range(first, last):
-        result = np.uint64(0)
+        votes |= np.uint64(given[lane - first] != 0) << np.uint64(lane - first)
+    for lane in range(first, last):
+        result = votes
         if operation == SHFL:
             distance = np.int64(registers[lane, row[SECOND]])
             result = given[(lane - first) ^ distance if row[EXTRA] == 0 else distance]

@@ -15,7 +15,7 @@ from numba.cuda.typing.typeof import Purpose, typeof
 
 from eplb_numba import POLICIES, Topology
 from eplb_numba.gpu.kernels import KERNELS
-from eplb_numba.gpu.memory import allocate
+from eplb_numba.gpu.memory import InGlobal, allocate
 from eplb_numba.rules.place import Placement, placement_arrays
 from eplb_numba.rules.rows import Packs, Replicas
 from eplb_numba.rules.terms import layout_of, tactics_of
@@ -27,7 +27,10 @@ APPROXIMATE = re.compile(r"\b(?:div\.(?:approx|full)|rcp|ex2|lg2|sqrt\.approx|\w
 
 
 def signatures(dtype, kinds):
-    """Give each kernel's name and the types of its arguments, for loads of one type and weights of some kinds."""
+    """Give each kernel's name and the types of its arguments, for loads of one type and weights of some kinds.
+
+    Scratch lies in shared memory, and for some kernels once more in global memory.
+    """
 
     def empty(axes, kind=dtype):
         return np.empty((1,) * axes, kind)
@@ -47,6 +50,7 @@ def signatures(dtype, kinds):
         "settle": (*intake, layout, tactics, work, starts, 0),
         "deliver": (layout, tactics, work, placement, *listed),
         "outlast": (layout, tactics, work),
+        "outlast_by_many": (layout, tactics, work),
         "deliver_again": (layout, work, placement, *listed),
         "list_slots": (placement, listed[0]),
         "pack": (*intake, layout, tactics, work, Packs(indices, indices)),
@@ -56,6 +60,12 @@ def signatures(dtype, kinds):
         name = np.dtype(kind).name
         arguments[f"intake {name}"] = (empty(3, kind), zero, zero, 1.0, work)
         arguments[f"read_window {name}"] = (empty(3, kind), layout, work, placement)
+    if dtype == "float64":
+        del arguments["outlast_by_many"]
+    else:
+        in_global = work._replace(scratch=InGlobal(*work.scratch[:2]), outlook=InGlobal(*work.outlook[:2]))
+        for name in ("place", "place_start", "outlast_by_many"):
+            arguments[f"{name} in global memory"] = tuple(in_global if value is work else value for value in arguments[name])
     for name, values in arguments.items():
         yield name, tuple(typeof(value, Purpose.argument) for value in values)
 
@@ -67,13 +77,15 @@ def to_be_fused(ptx):
     return [pair for pair in sums if products & set(pair)]
 
 
-def assemble(ptx, capability, assembler):
+def assemble(ptx, capability, assembler, most_registers):
     """Give registers, spilled bytes, stack and shared memory that the assembler reports for a compute capability."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"
         source.write_text(ptx)
+        limit = ["-maxrregcount", str(most_registers)] if most_registers else []
+        target = ["-arch", "sm_{}{}".format(*capability), *limit]
         said = subprocess.run(
-            [assembler, "-v", "-arch", "sm_{}{}".format(*capability), str(source), "-o", str(Path(folder) / "kernel.cubin")],
+            [assembler, "-v", *target, str(source), "-o", str(Path(folder) / "kernel.cubin")],
             capture_output=True,
             text=True,
             check=True,
@@ -102,7 +114,10 @@ def main(dtype, assembler, *capabilities):
     for capability in capabilities:
         numbers = tuple(map(int, capability.split(".")))
         for name, types in signatures(dtype, KINDS[dtype]):
-            ptx = compile_kernel(getattr(KERNELS, name.split()[0]).py_func, types, numbers)
+            if name.endswith("in global memory") and capability != "9.0":
+                continue
+            kernel = getattr(KERNELS, name.split()[0])
+            ptx = compile_kernel(kernel.py_func, types, numbers)
             report = {
                 "kernel": name,
                 "loads": dtype,
@@ -110,7 +125,7 @@ def main(dtype, assembler, *capabilities):
                 "fused": FUSED.findall(ptx) + to_be_fused(ptx),
                 "approximate": APPROXIMATE.findall(ptx),
             }
-            reports.append(report | assemble(ptx, numbers, assembler))
+            reports.append(report | assemble(ptx, numbers, assembler, kernel.targetoptions.get("max_registers")))
     json.dump(reports, sys.stdout)
 
 

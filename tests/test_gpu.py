@@ -47,15 +47,15 @@ each_policy = pytest.mark.parametrize("name", POLICIES)
 @pytest.fixture(autouse=True, scope="module")
 def fewer_lanes():
     """Let the simulator run blocks of few lanes: each is a thread of Python."""
-    before = backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES
+    before = backend.LANES, backend.LASTING_LANES, backend.MANY_LANES, backend.COPYING_LANES
     patience = sys.getswitchinterval()
     if SIMULATED:
-        backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES = 3, 3, 3
+        backend.LANES, backend.LASTING_LANES, backend.MANY_LANES, backend.COPYING_LANES = 3, 3, 3, 3
         # Whoever watches the lanes asks again and again whether all wait; a lane that waits for him to give way waits long.
         sys.setswitchinterval(1e-4)
     yield
     sys.setswitchinterval(patience)
-    backend.LANES, backend.LASTING_LANES, backend.COPYING_LANES = before
+    backend.LANES, backend.LASTING_LANES, backend.MANY_LANES, backend.COPYING_LANES = before
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +231,7 @@ def test_every_type_and_steps_give_the_same_bits(problem, kind, num_steps):
 )
 def test_lasting_plans_give_the_same_bits(problem, seed, num_steps, lanes):
     """Plans for windows whose steps differ, more of them than there are scenarios, too, are the same on the GPU."""
-    backend.LASTING_LANES = lanes
+    backend.LASTING_LANES, backend.MANY_LANES = lanes, min(2 * lanes, 512) if lanes > 3 else lanes
     weight, numbers = problem
     steps = weight * np.random.default_rng(seed).integers(0, 4, (num_steps, *weight.shape)).astype(weight.dtype)
     policy = replace(POLICIES["balanced"], lasting_swaps=12, lasting_starts=2)
@@ -321,6 +321,15 @@ def test_lasting_plans_of_whole_nodes_give_the_same_bits(dtype):
 
 
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+def test_replicas_that_noise_has_parted():
+    """Where other items come between replicas of an expert, a pack still takes no more of them than it may."""
+    policy = Policy(starts=6, noise=(0.2, 2.0), apart="always", tolerance=0.0)
+    weight = np.random.default_rng(13).lognormal(0, 0.5, (40, 12)).astype(np.float32)
+    weight[:, :2] *= 4
+    assert_same(plan_experts(on_gpu(weight), 24, 1, 1, 6, policy=policy), plan_experts(weight, 24, 1, 1, 6, policy=policy))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
 def test_ties_between_pairs_that_lanes_meet_late():
     """Of swaps of two for two that gain as much, the first is found where a lane has several pairs of the light pack."""
     loads = [53, 9, 57, 35, 54, 52, 4, 51, 56, 18, 35, 36, 40, 29, 30, 39, 176, 18, 24, 51, 10, 56, 15, 13]
@@ -372,13 +381,17 @@ def test_strided_weights():
         assert_same(plan_experts(on_gpu(weight)[::-1], 3, 1, 1, 1), plan_experts(weight[::-1], 3, 1, 1, 1))
 
 
-def test_shapes_beyond_shared_memory(monkeypatch):
+@pytest.mark.parametrize("name", ["balanced", "refine_packing_with_2item_swaps", "optimize_and_2item_swap"])
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_shapes_beyond_shared_memory(name, num_steps, monkeypatch):
     """Where shared memory does not do, scratch lies in global memory, and fewer blocks take more problems each."""
     monkeypatch.setattr(backend.memory, "SHARED_BYTES", 0)
     monkeypatch.setattr(backend.memory, "MOST_BLOCKS", 2)
-    weight = np.random.default_rng(1).lognormal(0, 1, (3, 8)).astype(np.float32)
+    policy = replace(QUICK_POLICIES[name], apart="always" if name.startswith("refine") else POLICIES[name].apart)
+    weight = np.random.default_rng(1).lognormal(0, 1, (num_steps, 3, 8)).astype(np.float32)
     for groups in (1, 4):
-        assert_same(plan_experts(on_gpu(weight), 12, groups, 2, 4), plan_experts(weight, 12, groups, 2, 4))
+        theirs = plan_experts(on_gpu(weight), 12, groups, 2, 4, policy=policy)
+        assert_same(theirs, plan_experts(weight, 12, groups, 2, 4, policy=policy))
 
 
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
@@ -449,11 +462,12 @@ def assert_same_on_cpu(theirs, ours):
         np.testing.assert_array_equal(getattr(theirs, field), getattr(ours, field))
 
 
-def test_a_fixed_width():
-    """With a fixed width log2phy is padded on the GPU, too."""
+@pytest.mark.parametrize("width", [7, 300])
+def test_a_fixed_width(width):
+    """With a fixed width log2phy is padded on the GPU, too, also where a row is longer than there are lanes."""
     weight = np.random.default_rng(4).lognormal(0, 1, (2, 8)).astype(np.float32)
-    _, theirs, _ = rebalance_experts(on_gpu(weight), 12, 1, 1, 4, log2phy_width=7)
-    _, ours, _ = rebalance_experts(weight, 12, 1, 1, 4, log2phy_width=7)
+    _, theirs, _ = rebalance_experts(on_gpu(weight), 12, 1, 1, 4, log2phy_width=width)
+    _, ours, _ = rebalance_experts(weight, 12, 1, 1, 4, log2phy_width=width)
     np.testing.assert_array_equal(on_cpu(theirs), ours)
 
 

@@ -20,9 +20,9 @@ from ..loads import planned_dtype
 from ..rules.place import Placement, placement_arrays
 from ..rules.rows import Packs, Replicas
 from ..rules.terms import PACKED, WHERE_CHEAP, Layout, Tactics
-from .block import COPYING_LANES, LANES, LASTING_LANES, OFFER_BYTES
+from .block import COPYING_LANES, LANES, LASTING_LANES, MANY_LANES
 from .kernels import KEPT_APART, KERNELS, PUT_TOGETHER
-from .memory import Starts, Work, allocate, check_items
+from .memory import InGlobal, InShared, Starts, Work, allocate, check_items, shared_end
 from .site import Site, check_gpu, device, site_of
 
 __all__ = ["Workshop", "pack", "plan", "replicate"]
@@ -101,7 +101,7 @@ def pack(guest: Guest, layout: Layout, tactics: Tactics) -> Packs:
         packs = Packs(*(site.empty(guest.shape, np.int64) for _ in range(2)))
         orders, reads, loads = _taken_in(site, work, False)
         given = *loads, site.most, layout, tactics, work, Packs(*map(device.see, packs))
-        _start([*orders, _order(KERNELS.pack, site, reads, guest.shape[0], *given, scratch=work)], site)
+        _start([*orders, _order(KERNELS.pack, site, reads, guest.shape[0], *given, blocks_of=(work.scratch,))], site)
         return Packs(*map(site.hand_back, packs))
 
 
@@ -113,7 +113,7 @@ def replicate(guest: Guest, layout: Layout, tactics: Tactics) -> Replicas:
         replicas = Replicas(*(site.empty(shape, np.int64) for shape in (slots, slots, guest.shape)))
         orders, reads, loads = _taken_in(site, work, False)
         given = *loads, site.most, layout, work, Replicas(*map(device.see, replicas))
-        _start([*orders, _order(KERNELS.replicate, site, reads, guest.shape[0], *given, scratch=work)], site)
+        _start([*orders, _order(KERNELS.replicate, site, reads, guest.shape[0], *given, blocks_of=(work.scratch,))], site)
         return Replicas(*map(site.hand_back, replicas))
 
 
@@ -144,15 +144,24 @@ def _orders(
     orders, reads, loads = _taken_in(site, work, lasts)
     given = *loads, site.most, layout, tactics, work
     if layout.num_groups > layout.num_nodes or num_tries > 1 or starts is not None:
-        orders.append(_order(KERNELS.assign, site, reads, num_layers * num_tries, *given, scratch=work))
+        orders.append(_order(KERNELS.assign, site, reads, num_layers * num_tries, *given, blocks_of=(work.scratch,)))
     parts = num_layers * num_tries * layout.num_nodes
     if starts is None:
-        orders.append(_order(KERNELS.place, site, reads, parts, *given, scratch=work))
+        orders.append(_order(KERNELS.place, site, reads, parts, *given, blocks_of=(work.scratch,)))
     else:
         for together in (KEPT_APART, PUT_TOGETHER) if tactics.apart == WHERE_CHEAP else (KEPT_APART,):
             orders += [
-                _order(KERNELS.place_start, site, reads, parts * tactics.starts, *given, starts, together, scratch=work),
-                _order(KERNELS.settle, site, reads, parts, *given, starts, together, scratch=work),
+                _order(
+                    KERNELS.place_start,
+                    site,
+                    reads,
+                    parts * tactics.starts,
+                    *given,
+                    starts,
+                    together,
+                    blocks_of=(work.scratch,),
+                ),
+                _order(KERNELS.settle, site, reads, parts, *given, starts, together, blocks_of=(work.scratch,)),
             ]
     listed = results.seen_placement, results.seen_log2phy, lists and not lasts
     orders.append(_order(KERNELS.deliver, site, None, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES))
@@ -167,18 +176,16 @@ def _lasting_orders(
     """Prepare what makes a delivered plan last."""
     num_layers, placement = len(work.sound), results.seen_placement
     window_bytes = work.window_values.nbytes // num_layers if work.window_from > 0 else 0
-    nodes, outlook_bytes = min(num_layers * layout.num_nodes, len(work.outlook_values)), 0
-    if work.outlook_from > 0:
-        scratch_bytes = work.values.nbytes + work.integers.nbytes if work.scratch_is_shared else 0
-        nodes = num_layers * layout.num_nodes
-        outlook_bytes = work.outlook_from - OFFER_BYTES - scratch_bytes  # the gap before it
-        outlook_bytes += work.outlook_values.nbytes + work.outlook_integers.nbytes
+    nodes, blocks_of = num_layers * layout.num_nodes, (work.scratch, work.outlook)
+    # A lane judges three swaps at a time; for float64 many lanes would have too few registers.
+    by_many = layout.node_slots * -(-layout.gpu_slots // 3) > LASTING_LANES and work.loads.dtype.itemsize == 4
+    kernel, lanes = (KERNELS.outlast_by_many, MANY_LANES) if by_many else (KERNELS.outlast, LASTING_LANES)
     read = layout, work, placement
     outlast = layout, tactics, work
     listed = layout, work, placement, results.seen_log2phy, lists
     return (
         _order(KERNELS.read_window, site, "steps", num_layers, *read, lanes=LASTING_LANES, more_bytes=window_bytes),
-        _order(KERNELS.outlast, site, None, nodes, *outlast, scratch=work, lanes=LASTING_LANES, more_bytes=outlook_bytes),
+        _order(kernel, site, None, nodes, *outlast, blocks_of=blocks_of, lanes=lanes),
         _order(KERNELS.deliver_again, site, None, num_layers, *listed, lanes=COPYING_LANES),
     )
 
@@ -202,16 +209,13 @@ def _order(
     reads: str | None,
     problems: int,
     *given: Any,
-    scratch: Work | None = None,
+    blocks_of: tuple[InShared | InGlobal, ...] = (),
     lanes: int | None = None,
     more_bytes: int = 0,
 ) -> Order:
     """Prepare the launch of a block for each problem or, where blocks have scratch of their own, for as many as have any."""
-    shared_bytes = OFFER_BYTES + more_bytes
-    if scratch is not None and scratch.scratch_is_shared:
-        shared_bytes += scratch.values.nbytes + scratch.integers.nbytes
-    elif scratch is not None:
-        problems = min(problems, len(scratch.values))
+    problems = min([problems, *(len(space.values) for space in blocks_of if isinstance(space, InGlobal))])
+    shared_bytes = shared_end(*blocks_of) + more_bytes
     first = None if reads is None else getattr(site, reads)
     return Order(device.Launch(kernel, problems, lanes or LANES, shared_bytes, first, *given), reads)
 

@@ -9,6 +9,7 @@ from numba.cuda.extending import register_jitable as jit
 from ..rules import bracket, refine, sort
 from ..rules.words import barrier, best_lane, lane, lanes, mine
 from .instructions import next_below, quotient
+from .strips import rest
 
 __all__ = ["stands_before"]
 
@@ -18,15 +19,15 @@ FEW = 192  # so few that counting in one go beats merging
 def _open_bracket(bracket, size, players):  # type: ignore[no-untyped-def]
     def open_bracket(bracket, size, players):  # type: ignore[no-untyped-def]
         """Let each lane find the lowest of its own players: every lanes-th."""
-        values = bracket.values
+        values = rest(bracket.values, size)
         for player in mine(size):
             if player >= players:
-                values[size + player] = np.inf
-        lowest, winner = values.dtype.type(np.inf), np.int64(lane())
+                values[player] = np.inf
+        lowest, winner = values.dtype.type(np.inf), np.int32(lane())
         for player in mine(size):
-            if values[size + player] < lowest:
-                lowest, winner = values[size + player], np.int64(player)
-        return lowest, winner
+            if values[player] < lowest:
+                lowest, winner = values[player], np.int32(player)
+        return lowest, np.int64(winner)
 
     return open_bracket
 
@@ -42,21 +43,22 @@ def _champion(lead):  # type: ignore[no-untyped-def]
 def _replay(bracket, size, player, value, lead):  # type: ignore[no-untyped-def]
     def replay(bracket, size, player, value, lead):  # type: ignore[no-untyped-def]
         """Let the lane that the player belongs to know its new lead; where it has several players, all lanes help."""
-        owner = player & (lanes() - 1)  # the number of lanes is a power of two
-        if size <= lanes():
+        many, rivals = np.int32(lanes()), np.int32(size)
+        owner = np.int32(player & (many - 1))  # the number of lanes is a power of two
+        if rivals <= many:
             return (value, np.int64(player)) if lane() == owner else lead
-        values = bracket.values
+        values = rest(bracket.values, size)
         if lane() == owner:
-            values[size + player] = value
+            values[player] = value
         barrier()
-        lowest, winner = values.dtype.type(np.inf), np.int64(owner)
-        rival = owner + lane() * lanes()
-        while rival < size:  # a range would divide
-            if values[size + rival] < lowest:
-                lowest, winner = values[size + rival], np.int64(rival)
-            rival += lanes() * lanes()
-        lowest, winner = best_lane(-lowest, winner)
-        return (-lowest, winner) if lane() == owner else lead
+        lowest, winner = values.dtype.type(np.inf), owner
+        rival, step = np.int32(owner + np.int32(lane() * many)), np.int32(many * many)
+        while rival < rivals:
+            if values[rival] < lowest:
+                lowest, winner = values[rival], rival
+            rival = np.int32(rival + step)
+        lowest, chosen = best_lane(-lowest, winner)
+        return (-lowest, chosen) if lane() == owner else lead
 
     return replay
 
@@ -74,49 +76,50 @@ def _sort_descending(keys, order, spare):  # type: ignore[no-untyped-def]
 @jit
 def _sort_and_merge(keys, order, spare):  # type: ignore[no-untyped-def]
     """Let each lane sort a run of items; then runs are merged two by two, and each lane finds the place of what it holds."""
-    count = len(keys)
-    width = quotient(count + lanes() - 1, lanes())
-    first = min(lane() * width, count)
-    last = min(first + width, count)
-    for item in range(first, last):
-        hole = item
-        while hole > first and keys[order[hole - 1]] < keys[item]:
-            order[hole] = order[hole - 1]
-            hole -= 1
+    count, many = np.int32(len(keys)), np.int32(lanes())
+    width = np.int32(quotient(count + many - 1, many))
+    first = min(np.int32(lane() * width), count)
+    last = min(np.int32(first + width), count)
+    item = first
+    while item < last:
+        hole, key = item, keys[item]
+        while hole > first:
+            before = np.int32(order[hole - 1])
+            if not keys[before] < key:
+                break
+            order[hole] = before
+            hole = np.int32(hole - 1)
         order[hole] = item
+        item = np.int32(item + 1)
     barrier()
     source, target = order, spare[:count]
-    run = np.int64(lane())
-    rounds = 0
+    run, rounds = np.int32(lane()), np.int32(0)
     while width < count:
-        rivals = min((run ^ 1) * width, count)
-        end = min(rivals + width, count)
-        is_second = run & 1  # then rivals with the same key stand before
+        rivals = min(np.int32(np.int32(run ^ np.int32(1)) * width), count)
+        end = min(np.int32(rivals + width), count)
+        is_second = np.int32(run & np.int32(1))  # then rivals with the same key stand before
         rival = end
         if first < last:
             key = keys[source[first]]
             low = rivals
             while low < rival:
-                middle = (low + rival) >> 1
-                rival_key = keys[source[middle]]
-                if rival_key > key or (is_second and rival_key == key):
-                    low = middle + 1
+                middle = np.int32(low + rival) >> np.int32(1)
+                if _goes_before(keys[source[middle]], key, is_second):
+                    low = np.int32(middle + 1)
                 else:
-                    rival = middle
-        for place in range(first, last):
-            item = source[place]
+                    rival = np.int32(middle)
+        place = first
+        goal = np.int32(np.int32(rival - rivals) - np.int32(is_second * width))
+        while place < last:
+            item = np.int32(source[place])
             key = keys[item]
-            while rival < end:
-                rival_key = keys[source[rival]]
-                if not (rival_key > key or (is_second and rival_key == key)):
-                    break
-                rival += 1
-            target[place - is_second * width + rival - rivals] = item
+            while rival < end and _goes_before(keys[source[rival]], key, is_second):
+                rival, goal = np.int32(rival + 1), np.int32(goal + 1)
+            target[place + goal] = item
+            place = np.int32(place + 1)
         barrier()
         source, target = target, source
-        run >>= 1
-        width *= 2
-        rounds += 1
+        run, width, rounds = np.int32(run >> np.int32(1)), np.int32(width + width), np.int32(rounds + 1)
     if rounds & 1:
         for place in mine(count):
             target[place] = source[place]
@@ -124,18 +127,26 @@ def _sort_and_merge(keys, order, spare):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _goes_before(rival_key, key, equal_too):  # type: ignore[no-untyped-def]
+    return rival_key > key or (equal_too != 0 and rival_key == key)
+
+
+@jit
 def _count_and_place(keys, order):  # type: ignore[no-untyped-def]
     """Let each lane count how many keys stand before its own: four of its own at a time, beyond the end the last again."""
-    count = len(keys)
-    share = quotient(count + lanes() - 1, lanes())
-    end = min((lane() + 1) * share, count)
-    for one in range(lane() * share, end, 4):
-        two, three, four = min(one + 1, end - 1), min(one + 2, end - 1), min(one + 3, end - 1)
+    count = np.int32(len(keys))
+    share = np.int32(quotient(count + lanes() - 1, lanes()))
+    one, end = np.int32(lane() * share), min(np.int32(np.int32(lane() + 1) * share), count)
+    while one < end:
+        final = np.int32(end - 1)
+        two, three, four = min(np.int32(one + 1), final), min(np.int32(one + 2), final), min(np.int32(one + 3), final)
         key_one, key_two, key_three, key_four = keys[one], keys[two], keys[three], keys[four]
         # Of those that come first, equal keys stand before: they are above the next lower key.
         lower = next_below(key_one), next_below(key_two), next_below(key_three), next_below(key_four)
-        places = _count_above(keys, 0, one, lower, (np.int32(0), np.int32(0), np.int32(0), np.int32(0)))
-        for rival in range(one, min(one + 4, count)):
+        places = _count_above(keys, np.int32(0), one, lower, (np.int32(0), np.int32(0), np.int32(0), np.int32(0)))
+        after = min(np.int32(one + 4), count)
+        rival = one
+        while rival < after:
             key = keys[rival]
             places = (
                 np.int32(places[0] + stands_before(key, rival, key_one, one)),
@@ -143,8 +154,10 @@ def _count_and_place(keys, order):  # type: ignore[no-untyped-def]
                 np.int32(places[2] + stands_before(key, rival, key_three, three)),
                 np.int32(places[3] + stands_before(key, rival, key_four, four)),
             )
-        places = _count_above(keys, one + 4, count, (key_one, key_two, key_three, key_four), places)
+            rival = np.int32(rival + 1)
+        places = _count_above(keys, after, count, (key_one, key_two, key_three, key_four), places)
         order[places[0]], order[places[1]], order[places[2]], order[places[3]] = one, two, three, four
+        one = np.int32(one + 4)
     barrier()
 
 
@@ -153,12 +166,13 @@ def _count_above(keys, first, last, limits, counts):  # type: ignore[no-untyped-
     """Count the keys in the places [first, last) that are above each of four limits, four keys at a time."""
     place = first
     while place + 3 < last:
-        one, two, three, four = keys[place], keys[place + 1], keys[place + 2], keys[place + 3]
+        four_keys = rest(keys, place)
+        one, two, three, four = four_keys[0], four_keys[1], four_keys[2], four_keys[3]
         counts = _count_one(four, limits, _count_one(three, limits, _count_one(two, limits, _count_one(one, limits, counts))))
-        place += 4
+        place = np.int32(place + 4)
     while place < last:
         counts = _count_one(keys[place], limits, counts)
-        place += 1
+        place = np.int32(place + 1)
     return counts
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numba import cuda
-from numba.cuda import types
 from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
@@ -12,7 +11,8 @@ from ..rules import greedy
 from ..rules.greedy import make_way, pack_by_bracket
 from ..rules.words import barrier, best_lane, lane
 from .block import ALL, WARP
-from .instructions import NONE, added, bits_of, float_of, lowest
+from .instructions import among
+from .ranks import is_first_lowest, lowest_of
 
 __all__: list[str] = []
 
@@ -30,89 +30,65 @@ def _pack_greedily(items, order, copies, packing, fill, sitting_out, bracket):  
 @jit
 def _pack_by_lanes(items, order, copies, packing, fill):  # type: ignore[no-untyped-def]
     """Do what `pack_by_bracket` does; the block is a single warp."""
-    own = lane() & (WARP - 1)
-    num_packs, slots, last = len(packing.pack_loads), packing.slots, len(order) - 1
-    load, filled, sits_out = items.loads.dtype.type(0), np.int64(0), False
+    endless = items.loads.dtype.type(np.inf)
+    own = np.int32(lane() & (WARP - 1))
+    num_packs, slots, count = np.int32(len(packing.pack_loads)), np.int32(packing.slots), np.int32(len(order))
+    first = np.int32(own * slots)  # of the pack's places, and the next that is free
+    place, end = first, np.int32(first + slots)
+    load, offer = items.loads.dtype.type(0), endless
+    turn, held = np.int32(-1), np.int32(0)
     if own < num_packs:
-        fill[own] = 0
-    else:
-        filled = np.int64(slots)  # there is no such pack
-    barrier()
-    turn = np.int64(-1)
-    own_item, own_load, own_expert, own_count = order[0], load, np.int32(0), np.int32(0)
-    for place in range(len(order)):
-        index = place & (WARP - 1)
-        if index == 0:  # the next items, one a lane: reading them one by one takes longest
-            own_item = order[min(place + own, last)]
-            own_load = items.loads[own_item]
-            if copies > 0:
-                own_expert = items.experts[own_item]
-                own_count = items.counts[own_expert]
-        item, item_load = np.int64(cuda.shfl_sync(ALL, own_item, index)), cuda.shfl_sync(ALL, own_load, index)
-        offer = load if filled < slots else items.loads.dtype.type(np.inf)
+        offer = load
+    begin = np.int32(0)
+    while begin < count:
+        # The next items, one a lane: reading them one by one takes longest.
+        own_item = np.int32(order[min(np.int32(begin + own), np.int32(count - 1))])
+        own_load, own_expert, several = items.loads[own_item], np.int32(0), np.uint32(0)
         if copies > 0:
-            expert = np.int64(cuda.shfl_sync(ALL, own_expert, index))
-            if expert != turn:
-                turn, sits_out = expert, False
-            if sits_out:
-                offer = items.loads.dtype.type(np.inf)
-        lightest, pack = _lightest_lane(offer, own)
-        if copies > 0 and cuda.shfl_sync(ALL, own_count, index) > copies:
-            while lightest < np.inf and _holds(items, turn, copies, pack, slots, packing, fill):
-                if own == pack:
-                    sits_out, offer = True, items.loads.dtype.type(np.inf)
-                lightest, pack = _lightest_lane(offer, own)
-            if lightest == np.inf:
-                sits_out = False
-                lightest, pack = _lightest_lane(load if filled < slots else items.loads.dtype.type(np.inf), own)
-                barrier()
-                item = make_way(items, item, copies, pack, slots, packing, fill)
-                item_load = items.loads[item]
-                if own < num_packs and filled > 0:
-                    load = packing.pack_loads[own]
-        if own == pack:
-            packing.items[pack * slots + filled] = item
-            load = lightest + item_load
-            filled += 1
-            packing.pack_loads[pack] = load
-            fill[pack] = filled
-        if copies > 0:
-            barrier()  # for whoever looks at what it holds
+            own_expert = np.int32(items.experts[own_item])
+            several = among(np.int32(items.counts[own_expert]) > np.int32(copies))
+        index, last = np.int32(0), min(np.int32(WARP), np.int32(count - begin))
+        while index < last:
+            item, item_load = cuda.shfl_sync(ALL, own_item, index), cuda.shfl_sync(ALL, own_load, index)
+            bid, is_limited = offer, False
+            if (several >> np.uint32(index)) & np.uint32(1):
+                is_limited = True
+                expert = cuda.shfl_sync(ALL, own_expert, index)
+                if expert != turn:
+                    turn, held = expert, _held(items, expert, packing, first, place)
+                if held >= np.int32(copies):
+                    bid = endless
+                if lowest_of(bid) == endless:
+                    # Each pack with room holds as many of the expert as it may.
+                    if own < num_packs:
+                        packing.pack_loads[own], fill[own] = load, place - first
+                    _, pack = best_lane(-offer, own)
+                    made = make_way(items, item, copies, pack, slots, packing, fill)
+                    item, item_load = np.int32(made), items.loads[made]
+                    if own < num_packs and place > first:
+                        load = packing.pack_loads[own]
+                        offer = load if place < end else endless
+                    bid, turn = offer, np.int32(-1)
+            if is_first_lowest(bid, own):
+                packing.items[place] = item
+                place, held = np.int32(place + 1), np.int32(held + is_limited)
+                load += item_load
+                offer = load if place < end else endless
+            index = np.int32(index + 1)
+        begin = np.int32(begin + WARP)
+    if own < num_packs:
+        packing.pack_loads[own] = load
     barrier()
 
 
 @jit
-def _holds(items, expert, copies, pack, slots, packing, fill):  # type: ignore[no-untyped-def]
-    """Tell whether a pack holds as many replicas of an expert as it may; each lane looks at some of its items."""
-    held = np.uint32(0)
-    for position in range(pack * slots + (lane() & (WARP - 1)), pack * slots + fill[pack], WARP):
-        if items.experts[packing.items[position]] == expert:
-            held = np.uint32(held + 1)
-    held = added(held)
-    barrier()
-    return held >= copies
-
-
-def _lightest_lane(load, lane):  # type: ignore[no-untyped-def]
-    """Give the lowest load of the lanes, none of which is negative, and the first lane that has it."""
-
-
-@overload(_lightest_lane, target="cuda")
-def _lightest_lane_on_gpu(load, lane):  # type: ignore[no-untyped-def]
-    if load == types.float32:
-
-        def lightest_lane(load, lane):  # type: ignore[no-untyped-def]
-            bits = bits_of(load)  # these sort like their floats
-            least = lowest(np.int32(bits))
-            return float_of(np.uint32(least)), np.int64(lowest(np.int32(lane) if np.int32(bits) == least else NONE))
-
-        return lightest_lane
-
-    def lightest_lane_wide(load, lane):  # type: ignore[no-untyped-def]
-        least, lightest = best_lane(-load, lane)
-        return -least, lightest
-
-    return lightest_lane_wide
+def _held(items, expert, packing, first, last):  # type: ignore[no-untyped-def]
+    """Count the replicas of an expert in a pack of this lane's own; who makes way there does so between barriers."""
+    held, place = np.int32(0), first
+    while place < last:
+        held = np.int32(held + (np.int32(items.experts[packing.items[place]]) == expert))
+        place = np.int32(place + 1)
+    return held
 
 
 overload(greedy.pack_greedily, target="cuda")(_pack_greedily)

@@ -7,17 +7,23 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.cuda import types
-from numba.cuda.extending import intrinsic
+from numba.cuda.extending import intrinsic, overload
+
+from ..rules import words
 
 __all__ = [
     "NONE",
     "added",
+    "among",
     "bits_of",
+    "either",
     "float_of",
     "largest",
     "lowest",
     "meet",
+    "meet_warp",
     "next_below",
+    "plus",
     "quotient",
     "size_of_block",
     "unknown_zero",
@@ -53,6 +59,12 @@ def meet(context):  # type: ignore[no-untyped-def]
     return types.none(), _assembly(code, ir.VoidType(), [], orders_memory=True)
 
 
+@intrinsic
+def meet_warp(context):  # type: ignore[no-untyped-def]
+    """Wait for the lanes of the warp alone, be there others in the block or not."""
+    return types.none(), _assembly("bar.warp.sync 0xffffffff;", ir.VoidType(), [], orders_memory=True)
+
+
 NONE = np.int32(2**31 - 1)  # the lowest of nothing
 
 
@@ -66,6 +78,18 @@ def _reduction(instruction: str, of: str) -> Any:
         return kind(kind), _assembly(f"redux.sync.{instruction} $0, $1, 0xffffffff;", word, [word])
 
     return reduce
+
+
+@intrinsic
+def among(context, condition):  # type: ignore[no-untyped-def]
+    """Give a bit for each lane of the warp: whether a condition holds there."""
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        code = "{ .reg .pred holds; setp.ne.u32 holds, $1, 0; vote.sync.ballot.b32 $0, holds, 0xffffffff; }"
+        word = builder.zext(arguments[0], ir.IntType(32))
+        return _assembly(code, ir.IntType(32), [ir.IntType(32)])(context, builder, signature, [word])
+
+    return types.uint32(types.boolean), make
 
 
 added = _reduction("add.u32", "uint32")
@@ -85,6 +109,27 @@ def quotient(context, number, divisor):  # type: ignore[no-untyped-def]
         return builder.zext(builder.udiv(number, divisor), ir.IntType(64))
 
     return types.int64(number, divisor), make
+
+
+@overload(words.parts, target="cuda")
+def _parts(number, divisor):  # type: ignore[no-untyped-def]
+    def parts(number, divisor):  # type: ignore[no-untyped-def]
+        whole = np.int32(quotient(number, divisor))
+        return np.int64(whole), np.int64(np.int32(np.int32(number) - np.int32(whole * np.int32(divisor))))
+
+    return parts
+
+
+@intrinsic
+def either(context, condition, one, other):  # type: ignore[no-untyped-def]
+    """Choose without a branch: lanes that part before an instruction for the whole warp must first be brought together."""
+    if one != other:
+        raise TypeError(f"both must be of one type, not {one} and {other}")
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.select(*arguments)
+
+    return one(types.boolean, one, other), make
 
 
 @intrinsic
@@ -127,6 +172,20 @@ def unknown_zero(typingctx):  # type: ignore[no-untyped-def]
     """Have the GPU itself make a zero, so that the compiler cannot reckon with it."""
 
     def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.call(ir.InlineAsm(ir.FunctionType(ir.IntType(64), []), "mov.b64 $0, 0;", "=l", side_effect=True), [])
+        return builder.call(ir.InlineAsm(ir.FunctionType(ir.IntType(32), []), "mov.b32 $0, 0;", "=r", side_effect=True), [])
 
-    return types.int64(), make
+    return types.int32(), make
+
+
+@intrinsic
+def plus(context, number, other):  # type: ignore[no-untyped-def]
+    """Add what has 31 bits, and let the compiler know that the sum has no more."""
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        number, other = (
+            context.cast(builder, argument, kind, types.int32)
+            for argument, kind in zip(arguments, signature.args, strict=True)
+        )
+        return builder.sext(builder.add(number, other), ir.IntType(64))
+
+    return types.int64(number, other), make

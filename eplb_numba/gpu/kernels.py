@@ -27,14 +27,17 @@ from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recal
 from ..rules.starts import place_start, settle_node
 from ..rules.terms import Bench, Kept, Layout, Outlook, Sheet, Stage
 from ..rules.window import note_window, read_window
-from ..rules.words import barrier, best_lane, lane, mine, mine_from, rule, strip, take
+from ..rules.words import barrier, best_lane, lane, mine, mine_from, parts, rule, strip, take
 from ..stamp import stamped
-from .block import OFFER_BYTES
-from .memory import Work
+from .block import MOST_REGISTERS
+from .memory import InShared, Work
 from .tries import ceiling_before, try_and_turn
 
 if not config.ENABLE_CUDASIM:
+    from numba.cuda.extending import overload
+
     from . import words  # noqa: F401  # what the rules mean here
+    from .strips import strip_of_shared
 
 __all__ = ["KEPT_APART", "KERNELS", "NOBODY_ASKS", "PUT_TOGETHER"]
 
@@ -43,21 +46,45 @@ KEPT_APART, PUT_TOGETHER = 0, 1
 NOBODY_ASKS = -1  # for the starts that pack them together
 
 
-@rule
 def _shared(row: Any, first_byte: int) -> Any:
     """Give a place in shared memory for what would be a row of an array."""
     first = first_byte // row.itemsize
-    return strip(cuda.shared.array(0, row.dtype))[first : first + row.shape[1]]
+    return cuda.shared.array(0, row.dtype)[first : first + row.shape[1]]
+
+
+def _space(where: Any) -> tuple[Any, Any]:
+    """Give values and integers of this block."""
+    if isinstance(where, InShared):
+        values = _shared(where.values, where.first_byte)
+        return values, _shared(where.integers, where.first_byte + len(values) * where.values.itemsize)
+    return where.values[cuda.blockIdx.x], where.integers[cuda.blockIdx.x]
+
+
+def _shared_on_gpu(row, first_byte):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+    dtype = row.dtype
+    return lambda row, first_byte: strip_of_shared(cuda.shared.array(0, dtype), first_byte, row.shape[1])
+
+
+def _space_on_gpu(where):  # type: ignore[no-untyped-def]
+    def in_shared(where):  # type: ignore[no-untyped-def]
+        values = _shared(where.values, where.first_byte)
+        return values, _shared(where.integers, where.first_byte + len(values) * where.values.itemsize)
+
+    def in_global(where):  # type: ignore[no-untyped-def]
+        return strip(where.values[cuda.blockIdx.x]), strip(where.integers[cuda.blockIdx.x])
+
+    return in_shared if where.instance_class is InShared else in_global
+
+
+if not config.ENABLE_CUDASIM:
+    overload(_shared, target="cuda")(_shared_on_gpu)
+    overload(_space, target="cuda")(_space_on_gpu)
 
 
 @rule
 def _scratch(work: Work, layout: Layout) -> tuple[Any, Any, Any]:
     """Give the scratch of this block: a place for the loads of a layer, then values and integers."""
-    if work.scratch_is_shared:
-        values = _shared(work.values, OFFER_BYTES)
-        integers = _shared(work.integers, OFFER_BYTES + len(values) * work.values.itemsize)
-    else:
-        values, integers = strip(work.values[cuda.blockIdx.x]), strip(work.integers[cuda.blockIdx.x])
+    values, integers = _space(work.scratch)
     loads, values = take(values, layout.num_logical)
     return loads, values, integers
 
@@ -73,11 +100,7 @@ def _stage(work: Work, layer: int, attempt: int, layout: Layout) -> Stage:
 @rule
 def _outlook(work: Work, layout: Layout) -> Outlook:
     """Give the outlook of this block."""
-    if work.outlook_from > 0:
-        values = _shared(work.outlook_values, work.outlook_from)
-        integers = _shared(work.outlook_integers, work.outlook_from + len(values) * work.outlook_values.itemsize)
-    else:
-        values, integers = strip(work.outlook_values[cuda.blockIdx.x]), strip(work.outlook_integers[cuda.blockIdx.x])
+    values, integers = _space(work.outlook)
     return cut_outlook(Sheet(values, integers, layout, config.ENABLE_CUDASIM))
 
 
@@ -101,7 +124,7 @@ def _assign(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def
     tools = cut_tools(Bench(values, integers, layout, True))
     tries, nodes = work.stage_values.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, len(work.stage_values) * tries, cuda.gridDim.x):
-        layer, attempt = problem // tries, problem % tries
+        layer, attempt = parts(problem, tries)
         _fetch(weight, layer, most, loads)
         restart = attempt + first_try(layout, tactics)
         assign_groups(loads, layer, restart, tactics, tools, _stage(work, layer, attempt, layout))
@@ -117,7 +140,7 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
     layers, tries, nodes = len(work.stage_values), work.stage_values.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, layers * tries * nodes, cuda.gridDim.x):
         # All layers have their first blocks first, so that late tries of each find early ones finished.
-        part, layer = problem // layers, problem % layers
+        part, layer = parts(problem, layers)
         attempt, node = try_and_turn(part, tries, nodes)
         stage = _stage(work, layer, attempt, layout)
         ceiling = weight.dtype.type(np.inf)
@@ -144,17 +167,19 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
 def _place_start(weight, most, layout, tactics, work, starts, together):  # type: ignore[no-untyped-def]
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
-    layers, parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
-    for problem in range(cuda.blockIdx.x, layers * parts * tactics.starts, cuda.gridDim.x):
-        start, layer, part = problem // (layers * parts), problem // parts % layers, problem % parts
+    layers, num_parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
+    for problem in range(cuda.blockIdx.x, layers * num_parts * tactics.starts, cuda.gridDim.x):
+        row, part = parts(problem, num_parts)
+        start, layer = parts(row, layers)
         # Another block may write there at any moment, and all lanes must have read the same.
         _, first_near = best_lane(weight.dtype.type(0), work.first_near[layer, part, together])
         if first_near < start:
             continue  # it cannot be kept
         _fetch(weight, layer, most, loads)
-        stage, restart = _stage(work, layer, part // nodes, layout), part // nodes + first_try(layout, tactics)
+        attempt, node = parts(part, nodes)
+        stage, restart = _stage(work, layer, attempt, layout), attempt + first_try(layout, tactics)
         largest, spread, near = place_start(
-            start, loads, layer, restart, part % nodes, together == PUT_TOGETHER, tactics, tools, stage
+            start, loads, layer, restart, node, together == PUT_TOGETHER, tactics, tools, stage
         )
         keep(
             recall(tools).desk.trial,
@@ -169,9 +194,9 @@ def _place_start(weight, most, layout, tactics, work, starts, together):  # type
 def _settle(weight, most, layout, tactics, work, starts, together):  # type: ignore[no-untyped-def]
     loads, values, integers = _scratch(work, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
-    layers, parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
-    for problem in range(cuda.blockIdx.x, layers * parts, cuda.gridDim.x):
-        layer, part = problem // parts, problem % parts
+    layers, num_parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
+    for problem in range(cuda.blockIdx.x, layers * num_parts, cuda.gridDim.x):
+        layer, part = parts(problem, num_parts)
         first_near = work.first_near[layer, part, together]
         if first_near == NOBODY_ASKS:
             continue
@@ -180,8 +205,9 @@ def _settle(weight, most, layout, tactics, work, starts, together):  # type: ign
             work.sound[layer] = is_sound
         best = best_start(first_near, tactics, strip(starts.largest[layer, part]), strip(starts.spreads[layer, part]))
         kept = Kept(strip(starts.items[layer, part, best]), strip(starts.pack_loads[layer, part, best]))
-        stage = _stage(work, layer, part // nodes, layout)
-        dear = settle_node(loads, part % nodes, together == PUT_TOGETHER, kept, tactics, tools, stage)
+        attempt, node = parts(part, nodes)
+        stage = _stage(work, layer, attempt, layout)
+        dear = settle_node(loads, node, together == PUT_TOGETHER, kept, tactics, tools, stage)
         if together == KEPT_APART:
             work.first_near[layer, part, PUT_TOGETHER] = tactics.starts if dear else NOBODY_ASKS
 
@@ -216,7 +242,7 @@ def _outlast(layout, tactics, work):  # type: ignore[no-untyped-def]
     tools = cut_tools(Bench(values, integers, layout, False))
     outlook = _outlook(work, layout)
     for problem in range(cuda.blockIdx.x, len(work.sound) * layout.num_nodes, cuda.gridDim.x):
-        layer, node = problem // layout.num_nodes, problem % layout.num_nodes
+        layer, node = parts(problem, layout.num_nodes)
         count = work.scenarios[layer]
         if count > 1:
             stage, window = _stage(work, layer, 0, layout), cut_window(strip(work.window_values[layer]), layout)
@@ -252,12 +278,14 @@ def _replicate(weight, most, layout, work, replicas):  # type: ignore[no-untyped
         replicate_row(loads, row, tools, replicas)
 
 
-def _compiled(function: Any) -> Any:
+def _compiled(function: Any, **options: Any) -> Any:
     """Compile a kernel when it is launched; keep it on disk if there is a place to."""
+    if config.ENABLE_CUDASIM:  # it compiles nothing, and knows no options of that
+        return cuda.jit(stamped(function, options))
     try:
-        return cuda.jit(cache=True)(stamped(function, {}))
+        return cuda.jit(cache=True, **options)(stamped(function, options))
     except RuntimeError:  # Numba has found no folder that it may write to
-        return cuda.jit(stamped(function, {}))
+        return cuda.jit(**options)(stamped(function, options))
 
 
 class Kernels(NamedTuple):
@@ -271,6 +299,7 @@ class Kernels(NamedTuple):
     deliver: Any = _compiled(_deliver)
     read_window: Any = _compiled(_read_window)
     outlast: Any = _compiled(_outlast)
+    outlast_by_many: Any = _compiled(_outlast, max_registers=MOST_REGISTERS)
     deliver_again: Any = _compiled(_deliver_again)
     list_slots: Any = _compiled(_list)
     pack: Any = _compiled(_pack)

@@ -15,7 +15,7 @@ from ..rules.terms import Layout, Tactics
 from .block import OFFER_BYTES, SHARED_BYTES
 from .site import Allocator, device
 
-__all__ = ["Starts", "Work", "allocate", "check_items"]
+__all__ = ["InGlobal", "InShared", "Starts", "Work", "allocate", "check_items", "shared_end"]
 
 MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
 MOST_START_BYTES = 2**26  # that starts made beside each other may need; else they follow one another
@@ -23,14 +23,27 @@ ALIGNMENT = 256  # of an array, in bytes
 MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a block
 
 
+class InShared(NamedTuple):
+    """Scratch of a block that lies in shared memory, if it is wanted; kernels are compiled for that, with 32-bit addresses."""
+
+    values: Any  # (1, ...) a row that tells how much
+    integers: Any  # (1, ...)
+    first_byte: int
+
+
+class InGlobal(NamedTuple):
+    """Scratch of each block that lies in global memory."""
+
+    values: Any  # (blocks, ...)
+    integers: Any  # (blocks, ...)
+
+
 class Work(NamedTuple):
     """What lies on the GPU beside the weight and the results; parts are the nodes of the tries."""
 
     stage_values: Any  # (layers, tries, ...)
     stage_integers: Any  # (layers, tries, ...)
-    scratch_is_shared: bool  # whether the scratch of a block lies in shared memory
-    values: Any  # (blocks, ...) scratch of each block; where that is in shared memory, a row that tells how much
-    integers: Any  # (blocks, ...)
+    scratch: InShared | InGlobal
     ceilings: Any  # (layers, tries) what later tries must come below, once a try is finished; infinite until then
     first_near: Any  # (layers, parts, 2) the first start that came near enough, KEPT_APART and PUT_TOGETHER, or NOBODY_ASKS
     sound: Any  # (layers) whether a layer's loads are loads
@@ -38,9 +51,7 @@ class Work(NamedTuple):
     scenarios: Any  # (layers) how many a layer's window stands for
     window_values: Any  # (layers, ...)
     window_from: int  # the byte of shared memory where a window is read that fits there, or 0
-    outlook_values: Any  # (blocks, ...) or, likewise, a row
-    outlook_integers: Any  # (blocks, ...)
-    outlook_from: int  # the byte of shared memory where an outlook starts that fits there, or 0
+    outlook: InShared | InGlobal
 
 
 class Starts(NamedTuple):
@@ -63,22 +74,21 @@ def allocate(
     stage_values, stage_integers = stage_size(layout)
     num_values, num_integers = bench_size(layout)
     num_values += layout.num_logical  # the loads that were taken in
-    scratch_bytes = num_values * dtype.itemsize + num_integers * 4
-    is_shared = scratch_bytes <= SHARED_BYTES
-    blocks = 1 if is_shared else min(num_layers * parts * (tactics.starts if starts else 1), MOST_BLOCKS)
+    scratch_end = _end(OFFER_BYTES, num_values, num_integers, dtype)
+    blocks = min(num_layers * parts * (tactics.starts if starts else 1), MOST_BLOCKS)
     outlook_values, outlook_integers = outlook_size(layout, config.ENABLE_CUDASIM)
-    outlook_from = OFFER_BYTES + (-(-scratch_bytes // 8) * 8 if is_shared else 0)
-    if outlook_from + outlook_values * dtype.itemsize + outlook_integers * 4 > OFFER_BYTES + SHARED_BYTES:
-        outlook_from = 0
-    outlook_blocks = min(num_layers * layout.num_nodes, MOST_BLOCKS) if is_lasting and outlook_from == 0 else 1
-    window_bytes = window_size(layout) * dtype.itemsize
+    outlook_begin = -(-(scratch_end or OFFER_BYTES) // 8) * 8
+    # Where no one wants an outlook, kernels need not be compiled for one that does not fit.
+    outlook_is_shared = not is_lasting or _end(outlook_begin, outlook_values, outlook_integers, dtype) > 0
+    outlook_blocks = 1 if outlook_is_shared else min(num_layers * layout.num_nodes, MOST_BLOCKS)
+    window_end = _end(OFFER_BYTES, window_size(layout), 0, dtype)
     integer = np.dtype(np.int32)
     arrays = _allocate_all(
         empty,
         stage_values=((num_layers, num_tries, stage_values), dtype),
         stage_integers=((num_layers, num_tries, stage_integers), integer),
-        values=((blocks, num_values), dtype),
-        integers=((blocks, num_integers), integer),
+        values=((1 if scratch_end else blocks, num_values), dtype),
+        integers=((1 if scratch_end else blocks, num_integers), integer),
         ceilings=((num_layers, num_tries), dtype),
         first_near=((num_layers, parts, 2), integer),
         sound=((num_layers,), integer),
@@ -90,8 +100,27 @@ def allocate(
         **starts,
     )
     made = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
-    window_from = OFFER_BYTES if window_bytes <= SHARED_BYTES else 0
-    return Work(**arrays, scratch_is_shared=is_shared, window_from=window_from, outlook_from=outlook_from), made
+    scratch = arrays.pop("values"), arrays.pop("integers")
+    outlook = arrays.pop("outlook_values"), arrays.pop("outlook_integers")
+    work = Work(
+        **arrays,
+        scratch=InShared(*scratch, OFFER_BYTES) if scratch_end else InGlobal(*scratch),
+        window_from=OFFER_BYTES if window_end else 0,
+        outlook=InShared(*outlook, outlook_begin) if outlook_is_shared else InGlobal(*outlook),
+    )
+    return work, made
+
+
+def shared_end(*spaces: InShared | InGlobal) -> int:
+    """Give where shared memory ends that holds the offers and such scratch as lies there."""
+    ends = [space.first_byte + space.values.nbytes + space.integers.nbytes for space in spaces if isinstance(space, InShared)]
+    return max([OFFER_BYTES, *ends])
+
+
+def _end(begin: int, values: int, integers: int, dtype: np.dtype[Any]) -> int:
+    """Give the byte where scratch ends that begins at one of shared memory, or 0 if it does not fit in there."""
+    end = begin + values * dtype.itemsize + integers * 4
+    return end if end <= OFFER_BYTES + SHARED_BYTES else 0
 
 
 def check_items(layout: Layout) -> None:

@@ -9,8 +9,9 @@ from numba.cuda.extending import register_jitable as jit
 from ..rules import swap
 from ..rules.scratch import recall
 from ..rules.swap import may_swap
-from ..rules.words import barrier, best_lane, lane, lanes, mine, mine_from
+from ..rules.words import barrier, best_lane, lane, lanes, mine, mine_from, parts
 from .instructions import quotient
+from .strips import rest
 
 __all__: list[str] = []
 
@@ -23,24 +24,25 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
         """
         _, items, _, desk, _ = recall(tools)
         packing = desk.trial
-        slots = packing.slots
-        pairs = quotient(slots * (slots - 1), 2)
+        slots = np.int32(packing.slots)
+        pairs = np.int32(slots * np.int32(slots - 1)) >> np.int32(1)
         leaving, coming = desk.pairs.sums, desk.pairs.gains  # what each pair of either pack weighs
+        heavy_loads, light_loads = rest(packing.loads, heavy * slots), rest(packing.loads, light * slots)
         for pair in mine(pairs):
             one, other = _unfold(pair, slots)
-            leaving[pair] = packing.loads[heavy * slots + one] + packing.loads[heavy * slots + other]
-            coming[pair] = packing.loads[light * slots + one] + packing.loads[light * slots + other]
+            leaving[pair] = heavy_loads[one] + heavy_loads[other]
+            coming[pair] = light_loads[one] + light_loads[other]
         gap = packing.pack_loads[heavy] - packing.pack_loads[light]
         barrier()
-        most, swap = _most_by_pairs(leaving, coming, pairs, gap, least)
+        most, swap = _most_by_pairs(leaving, coming, np.int32(pairs), gap, least)
         if swap < 0:
             return least, np.int64(-1)
         if copies > 0 and not _may_swap_pairs(items, packing, heavy, light, slots, swap, pairs, copies):
             # There may be others that gain as much.
             found = np.int64(-1)
             for other in mine_from(swap + 1, pairs * pairs):
-                pair = quotient(other, pairs)
-                delta = leaving[pair] - coming[other - pair * pairs]
+                pair, back = parts(other, pairs)
+                delta = leaving[pair] - coming[back]
                 if min(delta, gap - delta) == most and _may_swap_pairs(
                     items, packing, heavy, light, slots, other, pairs, copies
                 ):
@@ -49,9 +51,10 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
             is_found, swap = best_lane(packing.loads.dtype.type(found >= 0), found)
             if is_found == 0:
                 return least, np.int64(-1)
-        one, other = _unfold(quotient(swap, pairs), slots)
-        three, four = _unfold(swap - quotient(swap, pairs) * pairs, slots)
-        return most, ((one * slots + other) * slots + three) * slots + four
+        heavy_pair, light_pair = parts(swap, pairs)
+        one, other = _unfold(heavy_pair, slots)
+        three, four = _unfold(light_pair, slots)
+        return most, np.int64(np.int32(np.int32(np.int32(one * slots + other) * slots + three) * slots + four))
 
     return best_pair_swap
 
@@ -62,53 +65,61 @@ def _most_by_pairs(leaving, coming, pairs, gap, least):  # type: ignore[no-untyp
 
     Where fewer of the light pack's pairs are left than there are lanes, several lanes share one.
     """
-    gain, swap = least, np.int64(-1)
-    for first in range(0, pairs, lanes()):
-        width = min(lanes(), pairs - first)
-        sharing = quotient(lanes(), width)
-        share = quotient(lane(), width)
+    gain, swap = least, np.int32(-1)
+    first = np.int32(0)
+    while first < pairs:
+        width = min(np.int32(lanes()), np.int32(pairs - first))
+        sharing = np.int32(quotient(lanes(), width))
+        share = np.int32(quotient(lane(), width))
         if share < sharing:
-            mine = first + lane() - share * width
-            back = coming[mine]
-            for pair in range(share, pairs, 4 * sharing):
-                # Four at a time, for reading takes longest; beyond the end some are tried twice, which does no harm.
-                second = min(pair + sharing, pairs - 1)
-                third = min(second + sharing, pairs - 1)
-                fourth = min(third + sharing, pairs - 1)
+            own = np.int32(np.int32(first + lane()) - np.int32(share * width))
+            back = coming[own]
+            best, at, pair = least, np.int32(-1), share
+            while pair < pairs:
+                # Four at a time, for reading takes longest; beyond the end the last one again, which does no harm.
+                second = min(np.int32(pair + sharing), np.int32(pairs - 1))
+                third = min(np.int32(second + sharing), np.int32(pairs - 1))
+                fourth = min(np.int32(third + sharing), np.int32(pairs - 1))
                 one, two, three, four = leaving[pair], leaving[second], leaving[third], leaving[fourth]
-                gain, swap = _better_of(one - back, gap, pair * pairs + mine, gain, swap)
-                gain, swap = _better_of(two - back, gap, second * pairs + mine, gain, swap)
-                gain, swap = _better_of(three - back, gap, third * pairs + mine, gain, swap)
-                gain, swap = _better_of(four - back, gap, fourth * pairs + mine, gain, swap)
+                best, at = _better_of(one - back, gap, pair, best, at)
+                best, at = _better_of(two - back, gap, second, best, at)
+                best, at = _better_of(three - back, gap, third, best, at)
+                best, at = _better_of(four - back, gap, fourth, best, at)
+                pair = np.int32(pair + np.int32(4 * sharing))
+            number = np.int32(np.int32(at * pairs) + own)
+            # A lane does not meet swaps in the order of their numbers.
+            if at >= 0 and (best > gain or (best == gain and number < swap)):
+                gain, swap = best, number
+        first = np.int32(first + lanes())
     return best_lane(gain, swap)
 
 
 @jit
-def _better_of(delta, gap, rival, gain, swap):  # type: ignore[no-untyped-def]
-    """Keep the swap that gains more, or the first of those that gain as much: lanes do not meet them in their order."""
+def _better_of(delta, gap, rival, gain, pair):  # type: ignore[no-untyped-def]
+    """Keep the pair that gains more."""
     better = min(delta, gap - delta)
-    if better > gain or (better == gain and rival < swap):
-        return better, np.int64(rival)
-    return gain, swap
+    if better > gain:
+        return better, rival
+    return gain, pair
 
 
 @jit
 def _may_swap_pairs(items, packing, heavy, light, slots, swap, pairs, copies):  # type: ignore[no-untyped-def]
     """Tell whether a swap of pairs leaves at most copies replicas of an expert in both packs."""
-    pair = quotient(swap, pairs)
-    one, other = _unfold(pair, slots)
-    three, four = _unfold(swap - pair * pairs, slots)
+    heavy_pair, light_pair = parts(swap, pairs)
+    one, other = _unfold(heavy_pair, slots)
+    three, four = _unfold(light_pair, slots)
     return may_swap(items, packing, heavy, light, slots, one, other, three, four, copies)
 
 
 @jit
 def _unfold(pair, slots):  # type: ignore[no-untyped-def]
     """Give the two slots of a pair: of 0, all with 0; then all with 1; and so on."""
-    one, rest = np.int64(0), np.int64(pair)
-    while rest >= slots - 1 - one:
-        rest -= slots - 1 - one
-        one += 1
-    return one, one + 1 + rest
+    one, left, row = np.int32(0), np.int32(pair), np.int32(slots - 1)
+    while left >= row:
+        left = np.int32(left - row)
+        one, row = np.int32(one + 1), np.int32(row - 1)
+    return one, np.int32(np.int32(one + 1) + left)
 
 
 overload(swap.best_pair_swap, target="cuda")(_best_pair_swap)

@@ -2,6 +2,9 @@
 
 An array of Numba's carries its strides and its owner along, and each access asks whether the index counts from the end.  With
 dozens of arrays at hand, that is most of what a kernel would do.  A strip is contiguous, and its indices are not negative.
+
+A strip of shared memory is two numbers of 32 bits, the address within that memory and the size: a GPU reckons with 32 bits at
+half the cost, and is told that it need not find out which memory is meant.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from llvmlite import ir
 from numba.cuda import cgutils, types
 from numba.cuda.extending import (
     core_models,
@@ -22,21 +26,24 @@ from numba.cuda.typing.templates import AttributeTemplate
 
 from ..rules import words
 
-__all__ = ["rest"]
+__all__ = ["rest", "strip_of_shared"]
+
+SHARED = 3  # the number of that memory
 
 
 class Strip(types.Type):
-    """The type of strips of one element type."""
+    """The type of strips of one element type, in shared memory or anywhere."""
 
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"Strip({dtype})")
+    def __init__(self, dtype: Any, is_shared: bool = False) -> None:
+        self.dtype, self.is_shared = dtype, is_shared
+        super().__init__(name=f"Strip({dtype}{', shared' if is_shared else ''})")
 
 
 @register_model(Strip)
 class _StripModel(core_models.StructModel):
     def __init__(self, manager: Any, strip: Any) -> None:
-        super().__init__(manager, strip, [("start", types.CPointer(strip.dtype)), ("size", types.intp)])
+        start, size = (types.int32, types.int32) if strip.is_shared else (types.CPointer(strip.dtype), types.intp)
+        super().__init__(manager, strip, [("start", start), ("size", size)])
 
 
 @infer_getattr
@@ -69,9 +76,31 @@ def _strip_of(context, array):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def strip_of_shared(context, array, first_byte, size):  # type: ignore[no-untyped-def]
+    """Look at a part of shared memory, of which an array shows where it begins."""
+    strip = Strip(array.dtype, True)
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        whole = context.make_array(array)(context, builder, arguments[0])
+        begin = builder.ptrtoint(
+            builder.addrspacecast(whole.data, ir.PointerType(whole.data.type.pointee, SHARED)), ir.IntType(32)
+        )
+        first_byte, size = (
+            context.cast(builder, argument, kind, types.int32)
+            for argument, kind in zip(arguments[1:], signature.args[1:], strict=True)
+        )
+        made = cgutils.create_struct_proxy(strip)(context, builder)
+        made.start, made.size = builder.add(begin, first_byte), size
+        return made._getvalue()
+
+    return strip(array, first_byte, size), make
+
+
+@intrinsic
 def _size(context, strip):  # type: ignore[no-untyped-def]
     def give(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0]).size
+        size = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0]).size
+        return builder.sext(size, ir.IntType(64)) if strip.is_shared else size
 
     return types.intp(strip), give
 
@@ -81,11 +110,11 @@ def _part(context, strip, start, stop):  # type: ignore[no-untyped-def]
     def cut(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         whole = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0])
         start, stop = (
-            context.cast(builder, argument, kind, types.intp)
+            _as_index(context, builder, strip, kind, argument)
             for argument, kind in zip(arguments[1:], signature.args[1:], strict=True)
         )
         part = cgutils.create_struct_proxy(strip)(context, builder)
-        part.start = builder.gep(whole.start, [start])
+        part.start = _moved(context, builder, strip, whole.start, start)
         part.size = builder.sub(stop, start)
         return part._getvalue()
 
@@ -99,8 +128,9 @@ def rest(context, strip, start):  # type: ignore[no-untyped-def]
     def cut(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         whole = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0])
         rest = cgutils.create_struct_proxy(strip)(context, builder)
-        rest.start = builder.gep(whole.start, [context.cast(builder, arguments[1], start, types.intp)])
-        rest.size = context.get_constant(types.intp, 0)
+        index = _as_index(context, builder, strip, start, arguments[1])
+        rest.start = _moved(context, builder, strip, whole.start, index)
+        rest.size = ir.Constant(rest.size.type, 0)
         return rest._getvalue()
 
     return strip(strip, start), cut
@@ -109,8 +139,7 @@ def rest(context, strip, start):  # type: ignore[no-untyped-def]
 @intrinsic
 def _get(context, strip, index):  # type: ignore[no-untyped-def]
     def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        pointer = _pointer(context, builder, signature, arguments)
-        return context.unpack_value(builder, strip.dtype, pointer)
+        return context.unpack_value(builder, strip.dtype, _pointer(context, builder, signature, arguments))
 
     return strip.dtype(strip, index), get
 
@@ -125,11 +154,26 @@ def _set(context, strip, index, value):  # type: ignore[no-untyped-def]
     return types.none(strip, index, value), put
 
 
+def _as_index(context, builder, strip, kind, index):  # type: ignore[no-untyped-def]
+    """Cast an index to what a strip's places are reckoned in."""
+    return context.cast(builder, index, kind, types.int32 if strip.is_shared else types.intp)
+
+
+def _moved(context, builder, strip, start, index):  # type: ignore[no-untyped-def]
+    """Give the start of what begins some elements further on."""
+    if strip.is_shared:
+        return builder.add(start, builder.mul(index, ir.Constant(ir.IntType(32), strip.dtype.bitwidth // 8)))
+    return builder.gep(start, [index])
+
+
 def _pointer(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
     """Point at an element."""
     strip, index = signature.args[:2]
     whole = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0])
-    return builder.gep(whole.start, [context.cast(builder, arguments[1], index, types.intp)])
+    place = _moved(context, builder, strip, whole.start, _as_index(context, builder, strip, index, arguments[1]))
+    if strip.is_shared:
+        return builder.inttoptr(place, ir.PointerType(context.get_data_type(strip.dtype), SHARED))
+    return place
 
 
 @overload(words.strip, target="cuda")

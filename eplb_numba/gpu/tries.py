@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rules.words import best_lane, mine, rule
+from ..rules.words import best_lane, mine, parts, rule
 
 __all__ = ["ceiling_before", "try_and_turn"]
 
@@ -22,13 +22,13 @@ def try_and_turn(part: int, tries: int, nodes: int) -> tuple[int, int]:
     """
     whole = min(tries, WHOLE_TRIES)
     if part < whole * nodes:
-        return part // nodes, part % nodes
+        return parts(part, nodes)
     part -= whole * nodes
     if part < tries - whole:
         return whole + part, 0
     part -= tries - whole
-    others = max(nodes - 1, 1)
-    return whole + part // others, 1 + part % others
+    attempt, turn = parts(part, max(nodes - 1, 1))
+    return whole + attempt, 1 + turn
 
 
 @rule

@@ -1,13 +1,14 @@
 """How do lanes take turns?  By counting on from their own number.
 
 A range of Numba's finds out how many turns there will be before the first one: that is a division for each loop, and longer
-than most loops are.
+than most loops are.  Turns are counted with 32 bits, which costs half of what 64 do.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba.cuda import cgutils, types
 from numba.cuda.core.imputils import RefType, iternext_impl
 from numba.cuda.extending import core_models, intrinsic, lower_builtin, overload, register_model
@@ -39,13 +40,13 @@ TURNS = Turns()
 @register_model(Counter)
 class _CounterModel(core_models.StructModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, [("place", types.CPointer(types.int64)), ("end", types.int64), ("step", types.int64)])
+        super().__init__(manager, kind, [("place", types.CPointer(types.int32)), ("end", types.int32), ("step", types.int32)])
 
 
 @register_model(Turns)
 class _TurnsModel(core_models.StructModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, [("first", types.int64), ("end", types.int64), ("step", types.int64)])
+        super().__init__(manager, kind, [("first", types.int32), ("end", types.int32), ("step", types.int32)])
 
 
 @intrinsic
@@ -55,7 +56,7 @@ def _turns(context, first, end, step):  # type: ignore[no-untyped-def]
     def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         turns = cgutils.create_struct_proxy(TURNS)(context, builder)
         turns.first, turns.end, turns.step = (
-            context.cast(builder, argument, kind, types.int64)
+            context.cast(builder, argument, kind, types.int32)
             for argument, kind in zip(arguments, signature.args, strict=True)
         )
         return turns._getvalue()
@@ -78,8 +79,8 @@ def _next(context, builder, signature, arguments, result):  # type: ignore[no-un
     counter = cgutils.create_struct_proxy(COUNTER)(context, builder, value=arguments[0])
     place = builder.load(counter.place)
     result.set_valid(builder.icmp_signed("<", place, counter.end))
-    result.yield_(place)
-    builder.store(builder.add(place, counter.step, flags=["nsw"]), counter.place)
+    result.yield_(builder.sext(place, ir.IntType(64)))
+    builder.store(builder.add(place, counter.step), counter.place)
 
 
 @overload(words.mine, target="cuda")

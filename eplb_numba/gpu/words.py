@@ -14,19 +14,18 @@ from numba.cuda import libdevice, types
 from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
-from ..rules import scratch, sums, words
+from ..rules import noise, scratch, sums, words
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools
 from ..rules.sums import every_eighth
 from ..rules.terms import Bench, Layout, Sheet
-from ..rules.words import barrier, lane, lanes, strip
-from . import contests, greedy, lasting, pairs, swaps, turns  # noqa: F401  # what else they mean
+from ..rules.words import barrier, lane, lanes
+from . import contests, greedy, lists, pairs, spread, swaps, trade, turns, window  # noqa: F401  # what else they mean
 from .block import ALL, WARP, WARPS
-from .instructions import NONE, bits_of, float_of, largest, lowest, meet, next_below, size_of_block, unknown_zero
-from .strips import rest
+from .instructions import meet, next_below, plus, size_of_block, unknown_zero
+from .ranks import best_rank, rank_of, unrank
+from .strips import rest, strip_of_shared
 
 __all__: list[str] = []
-
-SIGN, WIDE_SIGN = np.uint32(2**31), np.uint64(2**63)
 
 
 def _lane() -> Any:
@@ -69,94 +68,59 @@ def _total_of(loads):  # type: ignore[no-untyped-def]
     return total_of
 
 
-@jit
-def _rank_of(gain):  # type: ignore[no-untyped-def]
-    """Give a number that sorts like a float of 32 bits; 0 is added because the zero below zero is no less than the other."""
-    bits = bits_of(gain + np.float32(0))
-    if bits & SIGN:
-        return np.uint32(~bits)
-    return np.uint32(bits | SIGN)
-
-
-@jit
-def _unrank(rank):  # type: ignore[no-untyped-def]
-    """Give the float that a rank stands for."""
-    if rank & SIGN:
-        return float_of(np.uint32(rank ^ SIGN))
-    return float_of(np.uint32(~rank))
-
-
-@jit
-def _rank_wide(gain):  # type: ignore[no-untyped-def]
-    """Do the same for a float of 64 bits."""
-    bits = bits_of(gain + np.float64(0))
-    if bits & WIDE_SIGN:
-        return ~bits
-    return bits | WIDE_SIGN
-
-
-@jit
-def _unrank_wide(rank):  # type: ignore[no-untyped-def]
-    if rank & WIDE_SIGN:
-        return float_of(rank ^ WIDE_SIGN)
-    return float_of(~rank)
-
-
-@jit
-def _largest_wide(rank):  # type: ignore[no-untyped-def]
-    """Give the largest rank of the lanes of a warp: its upper half first."""
-    upper = np.uint32(rank >> np.uint64(32))
-    best = largest(upper)
-    lower = largest(np.uint32(rank) if upper == best else np.uint32(0))
-    return (np.uint64(best) << np.uint64(32)) | np.uint64(lower)
-
-
 def _best_lane(gain, choice):  # type: ignore[no-untyped-def]
-    narrow = gain == types.float32
-    rank_of, unrank, largest_of = (_rank_of, _unrank, largest) if narrow else (_rank_wide, _unrank_wide, _largest_wide)
-    ranks_type = types.uint32 if narrow else types.uint64
+    ranks_type = types.uint32 if gain == types.float32 else types.uint64
 
     def best_lane(gain, choice):  # type: ignore[no-untyped-def]
         """Let the lanes of a warp agree, then the warps where there are several."""
-        rank = rank_of(gain)
-        best = largest_of(rank)
-        chosen = lowest(np.int32(choice) if rank == best else NONE)
+        best, chosen = best_rank(rank_of(gain), choice)
         if lanes() > WARP:
             # Of a size that the launch tells: Numba links one of a fixed size twice where two rules reduce, and that fails.
-            ranks = strip(cuda.shared.array(0, ranks_type))
-            choices = strip(cuda.shared.array(0, types.int32))
+            ranks = strip_of_shared(cuda.shared.array(0, ranks_type), 0, WARPS)
+            choices = strip_of_shared(cuda.shared.array(0, types.int32), 8 * WARPS, WARPS)
             if lane() & (WARP - 1) == 0:
                 ranks[lane() // WARP] = best
-                choices[2 * WARPS + lane() // WARP] = chosen
+                choices[lane() // WARP] = chosen
             barrier()
             warp = lane() & (lanes() // WARP - 1)
-            rank = ranks[warp]
-            choice = choices[2 * WARPS + warp]
-            best = largest_of(rank)
-            chosen = lowest(choice if rank == best else NONE)
+            best, chosen = best_rank(ranks[warp], choices[warp])
         barrier()
         return unrank(best), np.int64(chosen)
 
     return best_lane
 
 
+def _stir(state, number):  # type: ignore[no-untyped-def]
+    def stir(state, number):  # type: ignore[no-untyped-def]
+        """Mix with 32 bits, which is what the masks of the rule come to."""
+        mixed = np.uint32(np.uint32(np.uint32(state) ^ np.uint32(number)) + np.uint32(0x9E3779B9))
+        mixed = np.uint32(np.uint32(mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x7FEB352D))
+        mixed = np.uint32(np.uint32(mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x846CA68B))
+        return np.int64(np.uint32(mixed ^ (mixed >> np.uint32(16))))
+
+    return stir
+
+
 @jit
 def _anew(values, integers, layout):  # type: ignore[no-untyped-def]
-    """Give the same scratch, so that the compiler cannot know it: else it keeps every place and size in a register, always."""
+    """Give the same scratch, so that the compiler cannot know it: else it keeps every place and size in a register, always.
+
+    That sizes have 31 bits it may know.
+    """
     zero = unknown_zero()
     layout = Layout(
-        layout.num_logical + zero,
-        layout.num_replicas + zero,
-        layout.num_groups + zero,
-        layout.num_nodes + zero,
-        layout.num_gpus + zero,
-        layout.group_experts + zero,
-        layout.node_groups + zero,
-        layout.node_experts + zero,
-        layout.node_slots + zero,
-        layout.node_gpus + zero,
-        layout.gpu_slots + zero,
-        layout.leaves + zero,
+        plus(layout.num_logical, zero),
+        plus(layout.num_replicas, zero),
+        plus(layout.num_groups, zero),
+        plus(layout.num_nodes, zero),
+        plus(layout.num_gpus, zero),
+        plus(layout.group_experts, zero),
+        plus(layout.node_groups, zero),
+        plus(layout.node_experts, zero),
+        plus(layout.node_slots, zero),
+        plus(layout.node_gpus, zero),
+        plus(layout.gpu_slots, zero),
+        plus(layout.leaves, zero),
     )
     return rest(values, zero), rest(integers, zero), layout
 
@@ -192,6 +156,7 @@ overload(words.best_lane, target="cuda")(_best_lane)
 overload(words.just_below, target="cuda")(_just_below)
 overload(words.root, target="cuda")(_root)
 overload(words.times, target="cuda")(_times)
+overload(noise.stir, target="cuda")(_stir)
 overload(sums.total_of, target="cuda")(_total_of)
 overload(scratch.recall, target="cuda")(_recall)
 overload(scratch.recall_outlook, target="cuda")(_recall_outlook)

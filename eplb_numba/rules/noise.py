@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .words import barrier, mine, rule, times
+from .words import barrier, mine, rule, times, word
 
 STEPS = 4096  # multipliers are whole steps over this power of two: applying one rounds once, everywhere alike
 WORD = 0xFFFFFFFF
@@ -15,7 +15,7 @@ WORD = 0xFFFFFFFF
 __all__ = ["STEPS", "WORD", "perturb", "stir", "stream_of"]
 
 
-@rule
+@word
 def stir(state: int, number: int) -> int:
     """Mix a number into a 32-bit state (plain integers, masked, so that Python, CPU and CUDA agree)."""
     mixed = ((state ^ (number & WORD)) + 0x9E3779B9) & WORD

@@ -17,13 +17,14 @@ from .pack import pack
 from .scratch import cut_stage, cut_tools, recall, recall_stage
 from .sums import largest_here, largest_of, total_of
 from .terms import EITHER, LEAST_NORMAL, ROUNDING, Bench, Job, Layout, Stage, Tables, Tactics, Tools
-from .words import barrier, best_lane, lane, mine, mine_from, rule, strip, times
+from .words import barrier, best_lane, lane, mine, mine_from, rule, strip, times, word
 
 __all__ = [
     "Placement",
     "assign_groups",
     "best_try",
     "ceiling_after",
+    "clear_log2phy",
     "deliver",
     "first_try",
     "is_lost",
@@ -132,12 +133,18 @@ def restage(layer: int, layout: Layout, placement: Placement, stage: Stage) -> N
 @rule
 def list_slots(layer: int, placement: Placement, log2phy: Any) -> None:
     """Write each slot of a layer to its expert's row of log2phy (layers, num_logical, width), and -1 to all the rest."""
+    clear_log2phy(layer, log2phy)
+    for slot in mine(placement.phy2log.shape[1]):
+        log2phy[layer, placement.phy2log[layer, slot], placement.phyrank[layer, slot]] = slot
+    barrier()
+
+
+@word
+def clear_log2phy(layer: int, log2phy: Any) -> None:
+    """Write -1 to all of a layer's log2phy."""
     for expert in mine(log2phy.shape[1]):
         for rank in range(log2phy.shape[2]):
             log2phy[layer, expert, rank] = -1
-    barrier()
-    for slot in mine(placement.phy2log.shape[1]):
-        log2phy[layer, placement.phy2log[layer, slot], placement.phyrank[layer, slot]] = slot
     barrier()
 
 
@@ -181,7 +188,8 @@ def node_in_turn(turn: int, stage: Stage) -> int:
     for node in range(1, len(floors)):
         if floors[node] > floors[first]:
             first = node
-    return (first + turn) % len(floors)
+    node = first + turn
+    return node if node < len(floors) else node - len(floors)
 
 
 @rule

@@ -14,9 +14,9 @@ from .scratch import recall
 from .sums import total_in_line
 from .swap import best_pair_swap, best_swap
 from .terms import AFTER, FIRST, LIGHTEST, ROUNDING, TOGETHER, Items, Packing, Tactics, Tools
-from .words import barrier, inlined_word, just_below, lane, mine, rule, times, word
+from .words import barrier, inlined_word, just_below, lane, mine, parts, rule, times, word
 
-__all__ = ["Swap", "carry_out", "rank", "refine", "search_partners"]
+__all__ = ["Swap", "carry_out", "rank", "refine", "search_partners", "sort_packs"]
 
 
 class Swap(NamedTuple):
@@ -150,36 +150,50 @@ def _search_pairs(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tu
 @rule
 def _read_choice(choice: int, ranking: Any, slots: int) -> Swap:
     """Unfold the number that _search gave."""
-    packs, places = choice // (slots * slots), choice % (slots * slots)
-    heavy = np.int64(ranking[packs // len(ranking)])
-    light = np.int64(ranking[len(ranking) - 1 - packs % len(ranking)])
-    return Swap(heavy, light, places // slots, -1, places % slots, -1)
+    packs, places = parts(choice, slots * slots)
+    place, step = parts(packs, len(ranking))
+    leaving, coming = parts(places, slots)
+    return Swap(np.int64(ranking[place]), np.int64(ranking[len(ranking) - 1 - step]), leaving, -1, coming, -1)
 
 
 @rule
 def _read_pair_choice(choice: int, ranking: Any, slots: int) -> Swap:
     """Unfold the number that _search_pairs gave."""
-    places = slots * slots
-    light = np.int64(ranking[len(ranking) - 1 - choice // (places * places)])
-    leaving, coming = choice // places % places, choice % places
-    return Swap(np.int64(ranking[0]), light, leaving // slots, leaving % slots, coming // slots, coming % slots)
+    step, places = choice // (slots * slots * slots * slots), choice % (slots * slots * slots * slots)  # more than 31 bits
+    leaving_pair, coming_pair = parts(places, slots * slots)
+    leaving, leaving_too = parts(leaving_pair, slots)
+    coming, coming_too = parts(coming_pair, slots)
+    light = np.int64(ranking[len(ranking) - 1 - step])
+    return Swap(np.int64(ranking[0]), light, leaving, leaving_too, coming, coming_too)
 
 
 @rule
 def _settle(tools: Tools) -> None:
-    """Note what each item weighs, sort and sum the packs, and rank them."""
+    """Sort and sum the packs, and rank them."""
     _, items, _, desk, _ = recall(tools)
     packing, ranking = desk.trial, desk.ranking
     num_packs = len(ranking)
     slots = packing.slots
+    sort_packs(items, packing, desk.spare, desk.keys)
     for pack in mine(num_packs):
-        for place in range(pack * slots, (pack + 1) * slots):
-            packing.loads[place] = items.loads[packing.items[place]]
-        _sort(packing, pack, slots)
         packing.pack_loads[pack] = total_in_line(packing.loads, pack * slots, slots)
         ranking[pack] = pack
     barrier()
     rank(packing.pack_loads, ranking)
+
+
+@word
+def sort_packs(items: Items, packing: Packing, spare: Any, keys: Any) -> None:
+    """Note what each item weighs, and stand each pack's items heaviest first, equals as they stood.
+
+    spare and keys (items) are scratch, which lanes that share an item's pack need.
+    """
+    slots = packing.slots
+    for pack in mine(len(packing.pack_loads)):
+        for place in range(pack * slots, (pack + 1) * slots):
+            packing.loads[place] = items.loads[packing.items[place]]
+        _sort(packing, pack, slots)
+    barrier()
 
 
 @rule

@@ -19,7 +19,15 @@ from .sums import total_in_line
 from .terms import STEP_STRIDE, Outlook, Stage, Tactics, Tools, Window
 from .words import barrier, best_lane, lane, mine, root, rule, times, word
 
-__all__ = ["has_room", "pack_over_scenarios", "put_replica", "reckon", "replicate_by_spread"]
+__all__ = [
+    "has_room",
+    "pack_in_order",
+    "pack_one_by_one",
+    "pack_over_scenarios",
+    "put_replica",
+    "reckon",
+    "replicate_by_spread",
+]
 
 SPREAD = 4.0  # how many standard deviations above the mean an expert's load is reckoned with
 GUARD = 0.75  # of a mean GPU load: a replica with more on average is split before any that only varies
@@ -109,8 +117,20 @@ def pack_over_scenarios(count: int, copies: int, stream: int, disturbed: bool, t
     for gpu in mine(num_gpus):
         outlook.fill[gpu] = 0
     barrier()
+    return pack_in_order(order, count, copies, outlook)
+
+
+@word
+def pack_in_order(order: Any, count: int, copies: int, outlook: Outlook) -> bool:
+    """Pack the replicas of the experts in their order, those with several of them first; tell whether there was room."""
+    return pack_one_by_one(order, count, copies, outlook)
+
+
+@rule
+def pack_one_by_one(order: Any, count: int, copies: int, outlook: Outlook) -> bool:
+    """Let all lanes share in each replica."""
     for several in (True, False):
-        for place in range(num_experts):
+        for place in range(len(order)):
             expert = np.int64(order[place])
             if (outlook.counts[expert] > 1) == several:
                 for rank in range(outlook.counts[expert]):

@@ -135,7 +135,7 @@ class Desk(NamedTuple):
     """The scratch of a packer."""
 
     trial: Packing
-    keys: Any  # (items) what a start sorts by
+    keys: Any  # (items) what a start sorts by; then scratch
     order: Any  # (items)
     spare: Any  # (items + DIGITS)
     fill: Any  # (packs)
@@ -226,7 +226,7 @@ class Outlook(NamedTuple):
     counts: Any  # (experts)
     experts: Any  # (slots)
     ranks: Any  # (slots)
-    fill: Any  # (gpus) how many slots are taken; then, whether the GPU has no swap left
+    fill: Any  # (gpus) how many slots are taken, unless one warp packs; then, whether the GPU has no swap left
     slots: int  # of a GPU
     sheet: Sheet
 

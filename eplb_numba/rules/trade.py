@@ -14,7 +14,7 @@ from .norm import add_up, eighth, eighth_root
 from .scratch import recall_outlook
 from .sums import total_in_line
 from .terms import LEAST_NORMAL, Outlook
-from .words import barrier, best_lane, lane, mine, mine_from, rule, times, word
+from .words import barrier, best_lane, lane, mine, mine_from, parts, rule, times, word
 
 __all__ = ["LEAST_GAIN", "best_trade", "may_trade", "trade"]
 
@@ -38,7 +38,8 @@ def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
                 outlook.fill[heavy] = 1
             barrier()
         else:
-            _carry_out(swap // len(outlook.costs), swap % len(outlook.costs), count, outlook)
+            leaving, coming = parts(swap, len(outlook.costs))
+            _carry_out(leaving, coming, count, outlook)
             _weigh(count, outlook)
     return rounds
 
@@ -130,9 +131,11 @@ def may_trade(leaving: int, coming: int, slots: int, copies: int, outlook: Outlo
     if outlook.counts[leaves] <= copies and outlook.counts[comes] <= copies:
         return True
     held_there = held_here = 0
+    here, _ = parts(leaving, slots)
+    there, _ = parts(coming, slots)
     for slot in range(slots):
-        held_there += np.int64(outlook.experts[coming // slots * slots + slot] == leaves)
-        held_here += np.int64(outlook.experts[leaving // slots * slots + slot] == comes)
+        held_there += np.int64(outlook.experts[there * slots + slot] == leaves)
+        held_here += np.int64(outlook.experts[here * slots + slot] == comes)
     return held_there < copies and held_here < copies
 
 
@@ -142,14 +145,16 @@ def _carry_out(leaving: int, coming: int, count: int, outlook: Outlook) -> None:
     outlook = recall_outlook(outlook)
     num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
     experts, ranks, loads = outlook.experts, outlook.ranks, outlook.slot_loads
+    heavy, _ = parts(leaving, outlook.slots)
+    light, _ = parts(coming, outlook.slots)
     if lane() == 0:
         experts[leaving], experts[coming] = experts[coming], experts[leaving]
         ranks[leaving], ranks[coming] = ranks[coming], ranks[leaving]
     for scenario in mine(count):
         one, other = scenario * num_slots + leaving, scenario * num_slots + coming
         loads[one], loads[other] = loads[other], loads[one]
-        add_up(leaving // outlook.slots, scenario, outlook)
-        add_up(coming // outlook.slots, scenario, outlook)
+        add_up(heavy, scenario, outlook)
+        add_up(light, scenario, outlook)
     for gpu in mine(num_gpus):
         outlook.fill[gpu] = 0
     barrier()

@@ -25,6 +25,7 @@ __all__ = [
     "lanes",
     "mine",
     "mine_from",
+    "parts",
     "root",
     "rule",
     "strip",
@@ -109,6 +110,12 @@ def just_below(number: Any) -> Any:
 def strip(array: Any) -> Any:
     """Look at contiguous memory in the way that costs least."""
     return array
+
+
+@word
+def parts(number: int, divisor: int) -> tuple[int, int]:
+    """Give quotient and rest of two numbers without a sign; on a GPU they have 31 bits."""
+    return number // divisor, number % divisor
 
 
 @word

@@ -1,0 +1,100 @@
+"""How do the lanes of a block read a window?  They share out its steps and pairs of scenarios."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.cuda.extending import overload
+from numba.cuda.extending import register_jitable as jit
+
+from ..rules import sums, window
+from ..rules.terms import MOST_STEPS, STEP_STRIDE
+from ..rules.words import barrier, lane, lanes, mine, times
+
+__all__: list[str] = []
+
+
+def _total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
+    def total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
+        """Read four at a time, for reading takes longest; add them up one after the other."""
+        total = loads.dtype.type(0)
+        place, end = np.int64(first), np.int64(first + size)
+        while place + 3 < end:
+            one, two, three, four = loads[place], loads[place + 1], loads[place + 2], loads[place + 3]
+            total = total + one + two + three + four
+            place += 4
+        while place < end:
+            total += loads[place]
+            place += 1
+        return total
+
+    return total_in_line
+
+
+def _total_of_step(steps, step, layer, loads):  # type: ignore[no-untyped-def]
+    def total_of_step(steps, step, layer, loads):  # type: ignore[no-untyped-def]
+        value = loads.dtype.type
+        total = value(0)
+        place, end = np.int64(0), np.int64(steps.shape[2])
+        while place + 3 < end:
+            one, two = abs(value(steps[step, layer, place])), abs(value(steps[step, layer, place + 1]))
+            three, four = abs(value(steps[step, layer, place + 2])), abs(value(steps[step, layer, place + 3]))
+            total = total + one + two + three + four
+            place += 4
+        while place < end:
+            total += abs(value(steps[step, layer, place]))
+            place += 1
+        return total
+
+    return total_of_step
+
+
+def _measure(first, count, num_experts, window):  # type: ignore[no-untyped-def]
+    def measure(first, count, num_experts, window):  # type: ignore[no-untyped-def]
+        """Let each lane take pairs of scenarios: those of the first new one, then those of the next."""
+        scenario, other = np.int64(first), np.int64(lane())
+        while True:
+            while scenario < count and other >= scenario:
+                other -= scenario
+                scenario += 1
+            if scenario >= count:
+                break
+            _note_distance(scenario, other, num_experts, window)
+            other += lanes()
+        barrier()
+
+    return measure
+
+
+def _measure_one(scenario, count, num_experts, window):  # type: ignore[no-untyped-def]
+    def measure_one(scenario, count, num_experts, window):  # type: ignore[no-untyped-def]
+        for other in mine(count):
+            _note_distance(scenario, other, num_experts, window)
+        barrier()
+
+    return measure_one
+
+
+@jit
+def _note_distance(scenario, other, num_experts, window):  # type: ignore[no-untyped-def]
+    """Measure the distance of two scenarios, two experts at a time, and note it for both."""
+    loads, sizes, distances, _ = window
+    squares = loads.dtype.type(0)
+    expert = np.int64(0)
+    while expert + 1 < num_experts:
+        place = expert * STEP_STRIDE
+        gap = loads[place + scenario] - loads[place + other]
+        next_gap = loads[place + STEP_STRIDE + scenario] - loads[place + STEP_STRIDE + other]
+        squares = squares + times(gap, gap) + times(next_gap, next_gap)
+        expert += 2
+    if expert < num_experts:
+        gap = loads[expert * STEP_STRIDE + scenario] - loads[expert * STEP_STRIDE + other]
+        squares += times(gap, gap)
+    distance = times(squares, times(sizes[scenario], sizes[other]) / (sizes[scenario] + sizes[other]))
+    distances[scenario * MOST_STEPS + other] = distance
+    distances[other * MOST_STEPS + scenario] = distance
+
+
+overload(sums.total_in_line, target="cuda")(_total_in_line)
+overload(window.measure, target="cuda")(_measure)
+overload(window.measure_one, target="cuda")(_measure_one)
+overload(window.total_of_step, target="cuda")(_total_of_step)

@@ -130,6 +130,8 @@ for name in eplb_numba.POLICIES:
             eplb_numba.plan_experts(weight, 40, groups, 2, 8, policy=policy)
 torch.cuda.synchronize()
 """
-    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", program]
+    # CUDA's own bindings ask the driver for functions that it may not have: that is no error of a kernel.
+    options = ["--tool", tool, "--error-exitcode", "9"] + ["--report-api-errors", "no"] * (tool == "memcheck")
+    command = ["compute-sanitizer", *options, sys.executable, "-c", program]
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -37,24 +37,24 @@ def signatures(dtype, kinds):
 
     layout = layout_of(Topology(4, 4, 1, 1, 1))
     tactics = tactics_of(POLICIES["balanced"], 0, np.dtype(dtype))
-    work, starts = allocate(
+    work, scratch, outlook, starts = allocate(
         lambda shape, kind: Memory(np.empty(shape, kind)), 1, layout._replace(gpu_slots=2), tactics, np.dtype(dtype), True
     )
     assert starts is not None
     placement = Placement(*(np.empty(shape, kind) for shape, kind in placement_arrays(1, layout, np.dtype(dtype))))
     indices, listed, intake = empty(2, np.int64), (empty(3, np.int64), True), (empty(3), 1.0)
     arguments = {
-        "assign": (*intake, layout, tactics, work),
-        "place": (*intake, layout, tactics, work),
-        "place_start": (*intake, layout, tactics, work, starts, 0),
-        "settle": (*intake, layout, tactics, work, starts, 0),
+        "assign": (*intake, layout, tactics, work, scratch),
+        "place": (*intake, layout, tactics, work, scratch),
+        "place_start": (*intake, layout, tactics, work, scratch, starts, 0),
+        "settle": (*intake, layout, tactics, work, scratch, starts, 0),
         "deliver": (layout, tactics, work, placement, *listed),
-        "outlast": (layout, tactics, work),
-        "outlast_by_many": (layout, tactics, work),
+        "outlast": (layout, tactics, work, scratch, outlook),
+        "outlast_by_many": (layout, tactics, work, scratch, outlook),
         "deliver_again": (layout, work, placement, *listed),
         "list_slots": (placement, listed[0]),
-        "pack": (*intake, layout, tactics, work, Packs(indices, indices)),
-        "replicate": (*intake, layout, work, Replicas(indices, indices, indices)),
+        "pack": (*intake, layout, tactics, scratch, Packs(indices, indices)),
+        "replicate": (*intake, layout, scratch, Replicas(indices, indices, indices)),
     }
     for kind, zero in kinds:
         name = np.dtype(kind).name
@@ -63,9 +63,10 @@ def signatures(dtype, kinds):
     if dtype == "float64":
         del arguments["outlast_by_many"]
     else:
-        in_global = work._replace(scratch=InGlobal(*work.scratch[:2]), outlook=InGlobal(*work.outlook[:2]))
         for name in ("place", "place_start", "outlast_by_many"):
-            arguments[f"{name} in global memory"] = tuple(in_global if value is work else value for value in arguments[name])
+            arguments[f"{name} in global memory"] = tuple(
+                InGlobal(*value[:2]) if value is scratch or value is outlook else value for value in arguments[name]
+            )
     for name, values in arguments.items():
         yield name, tuple(typeof(value, Purpose.argument) for value in values)
 

@@ -22,7 +22,7 @@ from ..rules.rows import Packs, Replicas
 from ..rules.terms import PACKED, WHERE_CHEAP, Layout, Tactics
 from .block import COPYING_LANES, LANES, LASTING_LANES, MANY_LANES
 from .kernels import KEPT_APART, KERNELS, PUT_TOGETHER
-from .memory import InGlobal, InShared, Starts, Work, allocate, check_items, shared_end
+from .memory import InGlobal, InShared, Room, Work, allocate, check_items, shared_end
 from .site import Site, check_gpu, device, site_of
 
 __all__ = ["Workshop", "pack", "plan", "replicate"]
@@ -49,9 +49,9 @@ def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> t
     num_layers = guest.shape[-2]
     dtype = planned_dtype(guest)
     with site_of(guest, dtype, tactics) as site:
-        work, starts = allocate(site.empty, num_layers, layout, tactics, dtype, _lasts(site, tactics))
+        room = allocate(site.empty, num_layers, layout, tactics, dtype, _lasts(site, tactics))
         results = _results(site, num_layers, layout, dtype, width)
-        _start(_orders(site, layout, tactics, work, starts, results, lists=width is not None), site)
+        _start(_orders(site, layout, tactics, room, results, lists=width is not None), site)
         placement, log2phy = results.placement, results.log2phy
         if width is None:
             width = int(site.hand_back(placement.logcnt).max())
@@ -72,16 +72,16 @@ class Workshop:
         check_items(layout)
         check_gpu(gpu)
         self._num_layers, self._layout, self._tactics, self._dtype, self._width = num_layers, layout, tactics, dtype, width
-        self._works: tuple[Work, Starts | None] | None = None
+        self._room: Room | None = None
         self._results: dict[Any, Results] = {}
         self._orders: dict[Any, list[Order]] = {}
 
     def plan(self, guest: Guest) -> tuple[Placement, Any]:
         """Plan a weight; give the placement and log2phy, which its library allocates when it first comes."""
         with site_of(guest, self._dtype, self._tactics) as site:
-            if self._works is None:
+            if self._room is None:
                 lasts = bool(self._tactics.is_lasting)
-                self._works = allocate(site.empty, self._num_layers, self._layout, self._tactics, self._dtype, lasts)
+                self._room = allocate(site.empty, self._num_layers, self._layout, self._tactics, self._dtype, lasts)
             if guest.library not in self._results:
                 self._results[guest.library] = _results(site, self._num_layers, self._layout, self._dtype, self._width)
             results = self._results[guest.library]
@@ -89,7 +89,7 @@ class Workshop:
             weight = site.weight
             key = guest.library, weight.dtype, device.is_dense(weight), len(weight) > 1
             if key not in self._orders:
-                self._orders[key] = _orders(site, self._layout, self._tactics, *self._works, results, lists=True)
+                self._orders[key] = _orders(site, self._layout, self._tactics, self._room, results, lists=True)
             _start(self._orders[key], site)
             return Placement(*map(site.hand_back, results.placement)), site.hand_back(results.log2phy)
 
@@ -97,11 +97,11 @@ class Workshop:
 def pack(guest: Guest, layout: Layout, tactics: Tactics) -> Packs:
     """Pack the items of all rows of a weight."""
     with site_of(guest, planned_dtype(guest), tactics) as site:
-        work, _ = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
+        room = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
         packs = Packs(*(site.empty(guest.shape, np.int64) for _ in range(2)))
-        orders, reads, loads = _taken_in(site, work, False)
-        given = *loads, site.most, layout, tactics, work, Packs(*map(device.see, packs))
-        _start([*orders, _order(KERNELS.pack, site, reads, guest.shape[0], *given, blocks_of=(work.scratch,))], site)
+        orders, reads, loads = _taken_in(site, room.work, False)
+        given = *loads, site.most, layout, tactics, room.scratch, Packs(*map(device.see, packs))
+        _start([*orders, _order(KERNELS.pack, site, reads, guest.shape[0], *given)], site)
         return Packs(*map(site.hand_back, packs))
 
 
@@ -109,11 +109,11 @@ def replicate(guest: Guest, layout: Layout, tactics: Tactics) -> Replicas:
     """Replicate the experts of all rows of a weight."""
     slots = (guest.shape[0], layout.num_replicas)
     with site_of(guest, planned_dtype(guest), tactics) as site:
-        work, _ = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
+        room = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
         replicas = Replicas(*(site.empty(shape, np.int64) for shape in (slots, slots, guest.shape)))
-        orders, reads, loads = _taken_in(site, work, False)
-        given = *loads, site.most, layout, work, Replicas(*map(device.see, replicas))
-        _start([*orders, _order(KERNELS.replicate, site, reads, guest.shape[0], *given, blocks_of=(work.scratch,))], site)
+        orders, reads, loads = _taken_in(site, room.work, False)
+        given = *loads, site.most, layout, room.scratch, Replicas(*map(device.see, replicas))
+        _start([*orders, _order(KERNELS.replicate, site, reads, guest.shape[0], *given)], site)
         return Replicas(*map(site.hand_back, replicas))
 
 
@@ -135,57 +135,47 @@ def _results(site: Site, num_layers: int, layout: Layout, dtype: np.dtype[Any], 
     return Results(placement, log2phy, Placement(*map(device.see, placement)), device.see(log2phy))
 
 
-def _orders(
-    site: Site, layout: Layout, tactics: Tactics, work: Work, starts: Starts | None, results: Results, *, lists: bool
-) -> list[Order]:
+def _orders(site: Site, layout: Layout, tactics: Tactics, room: Room, results: Results, *, lists: bool) -> list[Order]:
     """Prepare all that decides; slots are listed with it if log2phy is wide enough for any."""
+    work, scratch, _, starts = room
     num_layers, num_tries = work.stage_values.shape[:2]
     lasts = _lasts(site, tactics)
     orders, reads, loads = _taken_in(site, work, lasts)
-    given = *loads, site.most, layout, tactics, work
+    given = *loads, site.most, layout, tactics, work, scratch
     if layout.num_groups > layout.num_nodes or num_tries > 1 or starts is not None:
-        orders.append(_order(KERNELS.assign, site, reads, num_layers * num_tries, *given, blocks_of=(work.scratch,)))
+        orders.append(_order(KERNELS.assign, site, reads, num_layers * num_tries, *given))
     parts = num_layers * num_tries * layout.num_nodes
     if starts is None:
-        orders.append(_order(KERNELS.place, site, reads, parts, *given, blocks_of=(work.scratch,)))
+        orders.append(_order(KERNELS.place, site, reads, parts, *given))
     else:
         for together in (KEPT_APART, PUT_TOGETHER) if tactics.apart == WHERE_CHEAP else (KEPT_APART,):
             orders += [
-                _order(
-                    KERNELS.place_start,
-                    site,
-                    reads,
-                    parts * tactics.starts,
-                    *given,
-                    starts,
-                    together,
-                    blocks_of=(work.scratch,),
-                ),
-                _order(KERNELS.settle, site, reads, parts, *given, starts, together, blocks_of=(work.scratch,)),
+                _order(KERNELS.place_start, site, reads, parts * tactics.starts, *given, starts, together),
+                _order(KERNELS.settle, site, reads, parts, *given, starts, together),
             ]
     listed = results.seen_placement, results.seen_log2phy, lists and not lasts
     orders.append(_order(KERNELS.deliver, site, None, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES))
     if lasts:
-        orders += _lasting_orders(site, layout, tactics, work, results, lists)
+        orders += _lasting_orders(site, layout, tactics, room, results, lists)
     return orders
 
 
 def _lasting_orders(
-    site: Site, layout: Layout, tactics: Tactics, work: Work, results: Results, lists: bool
+    site: Site, layout: Layout, tactics: Tactics, room: Room, results: Results, lists: bool
 ) -> tuple[Order, Order, Order]:
     """Prepare what makes a delivered plan last."""
-    num_layers, placement = len(work.sound), results.seen_placement
+    work, placement = room.work, results.seen_placement
+    num_layers = len(work.sound)
     window_bytes = work.window_values.nbytes // num_layers if work.window_from > 0 else 0
-    nodes, blocks_of = num_layers * layout.num_nodes, (work.scratch, work.outlook)
     # A lane judges three swaps at a time; for float64 many lanes would have too few registers.
     by_many = layout.node_slots * -(-layout.gpu_slots // 3) > LASTING_LANES and work.loads.dtype.itemsize == 4
     kernel, lanes = (KERNELS.outlast_by_many, MANY_LANES) if by_many else (KERNELS.outlast, LASTING_LANES)
     read = layout, work, placement
-    outlast = layout, tactics, work
+    outlast = layout, tactics, work, room.scratch, room.outlook
     listed = layout, work, placement, results.seen_log2phy, lists
     return (
         _order(KERNELS.read_window, site, "steps", num_layers, *read, lanes=LASTING_LANES, more_bytes=window_bytes),
-        _order(kernel, site, None, nodes, *outlast, blocks_of=blocks_of, lanes=lanes),
+        _order(kernel, site, None, num_layers * layout.num_nodes, *outlast, lanes=lanes),
         _order(KERNELS.deliver_again, site, None, num_layers, *listed, lanes=COPYING_LANES),
     )
 
@@ -209,13 +199,14 @@ def _order(
     reads: str | None,
     problems: int,
     *given: Any,
-    blocks_of: tuple[InShared | InGlobal, ...] = (),
     lanes: int | None = None,
     more_bytes: int = 0,
 ) -> Order:
     """Prepare the launch of a block for each problem or, where blocks have scratch of their own, for as many as have any."""
-    problems = min([problems, *(len(space.values) for space in blocks_of if isinstance(space, InGlobal))])
-    shared_bytes = shared_end(*blocks_of) + more_bytes
+    in_global = (space for space in given if isinstance(space, InGlobal))
+    in_shared = (space for space in given if isinstance(space, InShared))
+    problems = min([problems, *(len(space.values) for space in in_global)])
+    shared_bytes = shared_end(*in_shared) + more_bytes
     first = None if reads is None else getattr(site, reads)
     return Order(device.Launch(kernel, problems, lanes or LANES, shared_bytes, first, *given), reads)
 

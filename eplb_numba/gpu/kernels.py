@@ -82,9 +82,9 @@ if not config.ENABLE_CUDASIM:
 
 
 @rule
-def _scratch(work: Work, layout: Layout) -> tuple[Any, Any, Any]:
-    """Give the scratch of this block: a place for the loads of a layer, then values and integers."""
-    values, integers = _space(work.scratch)
+def _loads_and_bench(scratch: Any, layout: Layout) -> tuple[Any, Any, Any]:
+    """Cut the scratch of this block: a place for the loads of a layer, then values and integers."""
+    values, integers = _space(scratch)
     loads, values = take(values, layout.num_logical)
     return loads, values, integers
 
@@ -98,9 +98,9 @@ def _stage(work: Work, layer: int, attempt: int, layout: Layout) -> Stage:
 
 
 @rule
-def _outlook(work: Work, layout: Layout) -> Outlook:
+def _outlook_of(outlook: Any, layout: Layout) -> Outlook:
     """Give the outlook of this block."""
-    values, integers = _space(work.outlook)
+    values, integers = _space(outlook)
     return cut_outlook(Sheet(values, integers, layout, config.ENABLE_CUDASIM))
 
 
@@ -119,8 +119,8 @@ def _intake(weight, zero, top, most, work):  # type: ignore[no-untyped-def]
                 loads[expert] = np.nan  # whoever takes it in again finds that these are no loads
 
 
-def _assign(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
-    loads, values, integers = _scratch(work, layout)
+def _assign(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
+    loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, True))
     tries, nodes = work.stage_values.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, len(work.stage_values) * tries, cuda.gridDim.x):
@@ -134,8 +134,8 @@ def _assign(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def
             work.first_near[layer, part, KEPT_APART] = tactics.starts
 
 
-def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
-    loads, values, integers = _scratch(work, layout)
+def _place(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
+    loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     layers, tries, nodes = len(work.stage_values), work.stage_values.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, layers * tries * nodes, cuda.gridDim.x):
@@ -164,8 +164,8 @@ def _place(weight, most, layout, tactics, work):  # type: ignore[no-untyped-def]
                 work.ceilings[layer, attempt] = ceiling
 
 
-def _place_start(weight, most, layout, tactics, work, starts, together):  # type: ignore[no-untyped-def]
-    loads, values, integers = _scratch(work, layout)
+def _place_start(weight, most, layout, tactics, work, scratch, starts, together):  # type: ignore[no-untyped-def]
+    loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     layers, num_parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, layers * num_parts * tactics.starts, cuda.gridDim.x):
@@ -191,8 +191,8 @@ def _place_start(weight, most, layout, tactics, work, starts, together):  # type
                 cuda.atomic.min(work.first_near, (layer, part, together), start)
 
 
-def _settle(weight, most, layout, tactics, work, starts, together):  # type: ignore[no-untyped-def]
-    loads, values, integers = _scratch(work, layout)
+def _settle(weight, most, layout, tactics, work, scratch, starts, together):  # type: ignore[no-untyped-def]
+    loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     layers, num_parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
     for problem in range(cuda.blockIdx.x, layers * num_parts, cuda.gridDim.x):
@@ -237,10 +237,10 @@ def _read_window(steps, layout, work, placement):  # type: ignore[no-untyped-def
         work.scenarios[layer] = count
 
 
-def _outlast(layout, tactics, work):  # type: ignore[no-untyped-def]
-    _, values, integers = _scratch(work, layout)
+def _outlast(layout, tactics, work, scratch, sheet):  # type: ignore[no-untyped-def]
+    _, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
-    outlook = _outlook(work, layout)
+    outlook = _outlook_of(sheet, layout)
     for problem in range(cuda.blockIdx.x, len(work.sound) * layout.num_nodes, cuda.gridDim.x):
         layer, node = parts(problem, layout.num_nodes)
         count = work.scenarios[layer]
@@ -262,16 +262,16 @@ def _list(placement, log2phy):  # type: ignore[no-untyped-def]
         list_slots(layer, placement, log2phy)
 
 
-def _pack(weight, most, layout, tactics, work, packs):  # type: ignore[no-untyped-def]
-    loads, values, integers = _scratch(work, layout)
+def _pack(weight, most, layout, tactics, scratch, packs):  # type: ignore[no-untyped-def]
+    loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     for row in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
         _fetch(weight, row, most, loads)
         pack_row(loads, row, tactics, tools, packs)
 
 
-def _replicate(weight, most, layout, work, replicas):  # type: ignore[no-untyped-def]
-    loads, values, integers = _scratch(work, layout)
+def _replicate(weight, most, layout, scratch, replicas):  # type: ignore[no-untyped-def]
+    loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     for row in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
         _fetch(weight, row, most, loads)

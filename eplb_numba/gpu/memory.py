@@ -15,7 +15,7 @@ from ..rules.terms import Layout, Tactics
 from .block import OFFER_BYTES, SHARED_BYTES
 from .site import Allocator, device
 
-__all__ = ["InGlobal", "InShared", "Starts", "Work", "allocate", "check_items", "shared_end"]
+__all__ = ["InGlobal", "InShared", "Room", "Starts", "Work", "allocate", "check_items", "shared_end"]
 
 MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
 MOST_START_BYTES = 2**26  # that starts made beside each other may need; else they follow one another
@@ -24,7 +24,7 @@ MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a blo
 
 
 class InShared(NamedTuple):
-    """Scratch of a block that lies in shared memory, if it is wanted; kernels are compiled for that, with 32-bit addresses."""
+    """Scratch of a block that lies in shared memory: kernels are compiled for that, with addresses of 32 bits."""
 
     values: Any  # (1, ...) a row that tells how much
     integers: Any  # (1, ...)
@@ -39,11 +39,10 @@ class InGlobal(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What lies on the GPU beside the weight and the results; parts are the nodes of the tries."""
+    """What blocks leave for each other; parts are the nodes of the tries."""
 
     stage_values: Any  # (layers, tries, ...)
     stage_integers: Any  # (layers, tries, ...)
-    scratch: InShared | InGlobal
     ceilings: Any  # (layers, tries) what later tries must come below, once a try is finished; infinite until then
     first_near: Any  # (layers, parts, 2) the first start that came near enough, KEPT_APART and PUT_TOGETHER, or NOBODY_ASKS
     sound: Any  # (layers) whether a layer's loads are loads
@@ -51,7 +50,6 @@ class Work(NamedTuple):
     scenarios: Any  # (layers) how many a layer's window stands for
     window_values: Any  # (layers, ...)
     window_from: int  # the byte of shared memory where a window is read that fits there, or 0
-    outlook: InShared | InGlobal
 
 
 class Starts(NamedTuple):
@@ -63,9 +61,18 @@ class Starts(NamedTuple):
     spreads: Any  # (layers, parts, starts)
 
 
+class Room(NamedTuple):
+    """All that lies on the GPU beside the weight and the results, in the parts that kernels are handed."""
+
+    work: Work
+    scratch: InShared | InGlobal
+    outlook: InShared | InGlobal  # that nobody is handed where no plan is to last
+    starts: Starts | None
+
+
 def allocate(
     empty: Allocator, num_layers: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any], is_lasting: bool
-) -> tuple[Work, Starts | None]:
+) -> Room:
     """Allocate what lies on the GPU beside the weight and the results."""
     check_items(layout)
     num_tries = tactics.restarts - first_try(layout, tactics)
@@ -78,9 +85,8 @@ def allocate(
     blocks = min(num_layers * parts * (tactics.starts if starts else 1), MOST_BLOCKS)
     outlook_values, outlook_integers = outlook_size(layout, config.ENABLE_CUDASIM)
     outlook_begin = -(-(scratch_end or OFFER_BYTES) // 8) * 8
-    # Where no one wants an outlook, kernels need not be compiled for one that does not fit.
-    outlook_is_shared = not is_lasting or _end(outlook_begin, outlook_values, outlook_integers, dtype) > 0
-    outlook_blocks = 1 if outlook_is_shared else min(num_layers * layout.num_nodes, MOST_BLOCKS)
+    outlook_end = _end(outlook_begin, outlook_values, outlook_integers, dtype)
+    outlook_blocks = min(num_layers * layout.num_nodes, MOST_BLOCKS) if is_lasting and not outlook_end else 1
     window_end = _end(OFFER_BYTES, window_size(layout), 0, dtype)
     integer = np.dtype(np.int32)
     arrays = _allocate_all(
@@ -102,19 +108,17 @@ def allocate(
     made = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
     scratch = arrays.pop("values"), arrays.pop("integers")
     outlook = arrays.pop("outlook_values"), arrays.pop("outlook_integers")
-    work = Work(
-        **arrays,
-        scratch=InShared(*scratch, OFFER_BYTES) if scratch_end else InGlobal(*scratch),
-        window_from=OFFER_BYTES if window_end else 0,
-        outlook=InShared(*outlook, outlook_begin) if outlook_is_shared else InGlobal(*outlook),
+    return Room(
+        Work(**arrays, window_from=OFFER_BYTES if window_end else 0),
+        InShared(*scratch, OFFER_BYTES) if scratch_end else InGlobal(*scratch),
+        InShared(*outlook, outlook_begin) if outlook_end else InGlobal(*outlook),
+        made,
     )
-    return work, made
 
 
-def shared_end(*spaces: InShared | InGlobal) -> int:
-    """Give where shared memory ends that holds the offers and such scratch as lies there."""
-    ends = [space.first_byte + space.values.nbytes + space.integers.nbytes for space in spaces if isinstance(space, InShared)]
-    return max([OFFER_BYTES, *ends])
+def shared_end(*spaces: InShared) -> int:
+    """Give where shared memory ends that holds the offers and such scratch."""
+    return max([OFFER_BYTES, *(space.first_byte + space.values.nbytes + space.integers.nbytes for space in spaces)])
 
 
 def _end(begin: int, values: int, integers: int, dtype: np.dtype[Any]) -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "lowest",
     "meet",
     "meet_warp",
+    "narrow",
     "next_below",
     "plus",
     "quotient",
@@ -41,6 +42,11 @@ def _assembly(code: str, result: Any, operands: list[Any], *, orders_memory: boo
         return context.get_dummy_value() if isinstance(result, ir.VoidType) else given
 
     return make
+
+
+def narrow(context: Any, builder: Any, kinds: Any, numbers: Any) -> list[Any]:
+    """Cast numbers of some kinds to 32 bits."""
+    return [context.cast(builder, number, kind, types.int32) for number, kind in zip(numbers, kinds, strict=True)]
 
 
 @intrinsic
@@ -102,10 +108,7 @@ def quotient(context, number, divisor):  # type: ignore[no-untyped-def]
     """Divide what has 31 bits and no sign: that takes a third of what 64 bits take."""
 
     def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        number, divisor = (
-            context.cast(builder, argument, kind, types.int32)
-            for argument, kind in zip(arguments, signature.args, strict=True)
-        )
+        number, divisor = narrow(context, builder, signature.args, arguments)
         return builder.zext(builder.udiv(number, divisor), ir.IntType(64))
 
     return types.int64(number, divisor), make
@@ -182,10 +185,7 @@ def plus(context, number, other):  # type: ignore[no-untyped-def]
     """Add what has 31 bits, and let the compiler know that the sum has no more."""
 
     def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        number, other = (
-            context.cast(builder, argument, kind, types.int32)
-            for argument, kind in zip(arguments, signature.args, strict=True)
-        )
+        number, other = narrow(context, builder, signature.args, arguments)
         return builder.sext(builder.add(number, other), ir.IntType(64))
 
     return types.int64(number, other), make

@@ -30,7 +30,7 @@ from ..rules.window import note_window, read_window
 from ..rules.words import barrier, best_lane, lane, mine, mine_from, parts, rule, strip, take
 from ..stamp import stamped
 from .block import MOST_REGISTERS
-from .memory import InShared, Work
+from .memory import InGlobal, InShared, Work
 from .tries import ceiling_before, try_and_turn
 
 if not config.ENABLE_CUDASIM:
@@ -52,33 +52,28 @@ def _shared(row: Any, first_byte: int) -> Any:
     return cuda.shared.array(0, row.dtype)[first : first + row.shape[1]]
 
 
-def _space(where: Any) -> tuple[Any, Any]:
-    """Give values and integers of this block."""
-    if isinstance(where, InShared):
-        values = _shared(where.values, where.first_byte)
-        return values, _shared(where.integers, where.first_byte + len(values) * where.values.itemsize)
-    return where.values[cuda.blockIdx.x], where.integers[cuda.blockIdx.x]
+def _in_shared(where: InShared) -> tuple[Any, Any]:
+    values = _shared(where.values, where.first_byte)
+    return values, _shared(where.integers, where.first_byte + len(values) * where.values.itemsize)
 
 
-def _shared_on_gpu(row, first_byte):  # type: ignore[no-untyped-def]  # numba compares the two signatures
-    dtype = row.dtype
-    return lambda row, first_byte: strip_of_shared(cuda.shared.array(0, dtype), first_byte, row.shape[1])
+def _in_global(where: InGlobal) -> tuple[Any, Any]:
+    return strip(where.values[cuda.blockIdx.x]), strip(where.integers[cuda.blockIdx.x])
 
 
-def _space_on_gpu(where):  # type: ignore[no-untyped-def]
-    def in_shared(where):  # type: ignore[no-untyped-def]
-        values = _shared(where.values, where.first_byte)
-        return values, _shared(where.integers, where.first_byte + len(values) * where.values.itemsize)
-
-    def in_global(where):  # type: ignore[no-untyped-def]
-        return strip(where.values[cuda.blockIdx.x]), strip(where.integers[cuda.blockIdx.x])
-
-    return in_shared if where.instance_class is InShared else in_global
+def _space(where: InShared | InGlobal) -> tuple[Any, Any]:
+    """Give values and integers of this block; where they lie is known when a kernel is compiled."""
+    return _in_shared(where) if isinstance(where, InShared) else _in_global(where)
 
 
 if not config.ENABLE_CUDASIM:
-    overload(_shared, target="cuda")(_shared_on_gpu)
-    overload(_space, target="cuda")(_space_on_gpu)
+
+    @overload(_shared, target="cuda")
+    def _shared_on_gpu(row, first_byte):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+        dtype = row.dtype
+        return lambda row, first_byte: strip_of_shared(cuda.shared.array(0, dtype), first_byte, row.shape[1])
+
+    overload(_space, target="cuda", strict=False)(lambda where: _in_shared if where.instance_class is InShared else _in_global)
 
 
 @rule

@@ -25,6 +25,7 @@ from numba.cuda.extending import (
 from numba.cuda.typing.templates import AttributeTemplate
 
 from ..rules import words
+from .instructions import narrow
 
 __all__ = ["rest", "strip_of_shared"]
 
@@ -85,10 +86,7 @@ def strip_of_shared(context, array, first_byte, size):  # type: ignore[no-untype
         begin = builder.ptrtoint(
             builder.addrspacecast(whole.data, ir.PointerType(whole.data.type.pointee, SHARED)), ir.IntType(32)
         )
-        first_byte, size = (
-            context.cast(builder, argument, kind, types.int32)
-            for argument, kind in zip(arguments[1:], signature.args[1:], strict=True)
-        )
+        first_byte, size = narrow(context, builder, signature.args[1:], arguments[1:])
         made = cgutils.create_struct_proxy(strip)(context, builder)
         made.start, made.size = builder.add(begin, first_byte), size
         return made._getvalue()

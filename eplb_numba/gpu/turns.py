@@ -15,6 +15,7 @@ from numba.cuda.extending import core_models, intrinsic, lower_builtin, overload
 
 from ..rules import words
 from ..rules.words import lane, lanes
+from .instructions import narrow
 
 __all__: list[str] = []
 
@@ -55,10 +56,7 @@ def _turns(context, first, end, step):  # type: ignore[no-untyped-def]
 
     def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         turns = cgutils.create_struct_proxy(TURNS)(context, builder)
-        turns.first, turns.end, turns.step = (
-            context.cast(builder, argument, kind, types.int32)
-            for argument, kind in zip(arguments, signature.args, strict=True)
-        )
+        turns.first, turns.end, turns.step = narrow(context, builder, signature.args, arguments)
         return turns._getvalue()
 
     return TURNS(first, end, step), make

@@ -536,8 +536,9 @@ def _meet(row, registers, clocks, ready, first, last):
     for lane in range(first, last):
         given[lane - first] = registers[lane, row[FIRST]]
     votes = np.uint64(0)
-    for lane in range(first, last):
-        votes |= np.uint64(given[lane - first] != 0) << np.uint64(lane - first)
+    if operation == VOTE:
+        for lane in range(first, last):
+            votes |= np.uint64(given[lane - first] != 0) << np.uint64(lane - first)
     for lane in range(first, last):
         result = votes
         if operation == SHFL:

@@ -175,13 +175,13 @@ def pretend(monkeypatch):
 
 
 def test_the_whole_table(pretend, capsys):
-    """Without options every policy is run on DeepSeek-V3 and two elsewhere; a plan that differs fails the command."""
+    """Without options every policy is run on every shape; a plan that differs fails the command."""
     assert compare_gpu.main([]) == 1
-    assert [len(policies) for _, policies, _ in pretend] == [9, 9, 2, 2, 2, 2]
+    assert [len(policies) for _, policies, _ in pretend] == [9] * 6
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "NVIDIA H100, compute capability 9.0, 2026-11-24"
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    assert sum(line.startswith("|") for line in lines) == 2 + 26
+    assert sum(line.startswith("|") for line in lines) == 2 + 54
 
 
 def test_options(pretend, tmp_path):

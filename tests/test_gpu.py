@@ -312,6 +312,18 @@ def test_more_packs_than_lanes_give_the_same_bits(name):
 
 
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+@pytest.mark.parametrize("partners", ["lightest", "first", "best"])
+@pytest.mark.parametrize(("slots", "gpus"), [(40, 3), (16, 12)])
+def test_large_packs_give_the_same_bits(slots, gpus, partners):
+    """Where a warp has fewer lanes than a pack has slots, or than the packs that are looked at have, nothing changes."""
+    policy = Policy(swaps=30, partners=partners, heaviest=2, apart="always", tolerance=0.0)
+    weight = np.random.default_rng(16).lognormal(0, 1, (6, slots * gpus * 4 // 5)).astype(np.float32)
+    weight[1::2] = np.ceil(weight[1::2])  # ties
+    shape = slots * gpus, 1, 1, gpus
+    assert_same(plan_experts(on_gpu(weight), *shape, policy=policy), plan_experts(weight, *shape, policy=policy))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_lasting_plans_of_whole_nodes_give_the_same_bits(dtype):
     """Windows at the size of DeepSeek-V3's layers are the same, where an outlook fits into shared memory and where not."""

@@ -16,13 +16,13 @@ __all__ = [
 ]
 
 # Whole warps, a power of two of them, at most WARPS.
-LANES = 32  # for a plan: one warp, whose lanes wait for each other at little cost; greedy packing takes that for granted
+LANES = 32  # for a plan: one warp, whose lanes wait for each other at little cost; packing and swaps take that for granted
 LASTING_LANES = 256  # for a plan that is to last, where most is shared
 MANY_LANES = 512  # for one whose lanes would judge several swaps each
 MOST_REGISTERS = 128  # that a multiprocessor has for each of so many lanes
 COPYING_LANES = 256  # for what little more than copies, and waits for memory
-WARP = 32
+WARP = 32  # more than twice as many lanes as there are scenarios
 ALL = 0xFFFFFFFF  # lanes of a warp
 WARPS = 16  # at most
-OFFER_BYTES = 2 * WARPS * 8  # of shared memory, before all else: what the warps offer each other in best_lane
+OFFER_BYTES = 2 * WARPS * 8  # of shared memory, before all else: what warps tell each other
 SHARED_BYTES = 48 * 1024 - OFFER_BYTES  # what every GPU gives a block that has not asked for more

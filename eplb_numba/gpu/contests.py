@@ -8,6 +8,7 @@ from numba.cuda.extending import register_jitable as jit
 
 from ..rules import bracket, refine, sort
 from ..rules.words import barrier, best_lane, lane, lanes, mine
+from .block import WARP
 from .instructions import next_below, quotient
 from .strips import rest
 
@@ -142,9 +143,14 @@ def _count_and_place(keys, order):  # type: ignore[no-untyped-def]
         two, three, four = min(np.int32(one + 1), final), min(np.int32(one + 2), final), min(np.int32(one + 3), final)
         key_one, key_two, key_three, key_four = keys[one], keys[two], keys[three], keys[four]
         # Of those that come first, equal keys stand before: they are above the next lower key.
-        lower = next_below(key_one), next_below(key_two), next_below(key_three), next_below(key_four)
-        places = _count_above(keys, np.int32(0), one, lower, (np.int32(0), np.int32(0), np.int32(0), np.int32(0)))
+        limits = next_below(key_one), next_below(key_two), next_below(key_three), next_below(key_four)
         after = min(np.int32(one + 4), count)
+        first, last, places = np.int32(0), one, (np.int32(0), np.int32(0), np.int32(0), np.int32(0))
+        while True:  # those that come first, then those that come last
+            places = _count_above(keys, first, last, limits, places)
+            if last == count:
+                break
+            first, last, limits = after, count, (key_one, key_two, key_three, key_four)
         rival = one
         while rival < after:
             key = keys[rival]
@@ -155,7 +161,6 @@ def _count_and_place(keys, order):  # type: ignore[no-untyped-def]
                 np.int32(places[3] + stands_before(key, rival, key_four, four)),
             )
             rival = np.int32(rival + 1)
-        places = _count_above(keys, after, count, (key_one, key_two, key_three, key_four), places)
         order[places[0]], order[places[1]], order[places[2]], order[places[3]] = one, two, three, four
         one = np.int32(one + 4)
     barrier()
@@ -193,7 +198,20 @@ def stands_before(rival_key, rival, key, item):  # type: ignore[no-untyped-def]
 
 
 def _rank(loads, ranking):  # type: ignore[no-untyped-def]
-    return lambda loads, ranking: _count_and_place(loads, ranking)
+    def rank(loads, ranking):  # type: ignore[no-untyped-def]
+        if len(loads) > WARP:
+            _count_and_place(loads, ranking)
+            return
+        own, count, place, rival = np.int32(lane()), np.int32(len(loads)), np.int32(0), np.int32(0)
+        load = loads[min(own, np.int32(count - 1))]
+        while rival < count:
+            place = np.int32(place + stands_before(loads[rival], rival, load, own))
+            rival = np.int32(rival + 1)
+        if own < count:
+            ranking[place] = own
+        barrier()
+
+    return rank
 
 
 overload(bracket.open_bracket, target="cuda")(_open_bracket)

@@ -48,10 +48,18 @@ def _pack_by_lanes(items, order, copies, packing, fill):  # type: ignore[no-unty
             own_expert = np.int32(items.experts[own_item])
             several = among(np.int32(items.counts[own_expert]) > np.int32(copies))
         index, last = np.int32(0), min(np.int32(WARP), np.int32(count - begin))
+        while several == 0 and index < last:  # no number of replicas is limited: that is soon done
+            item, item_load = cuda.shfl_sync(ALL, own_item, index), cuda.shfl_sync(ALL, own_load, index)
+            if is_first_lowest(offer, own):
+                packing.items[place] = item
+                place = np.int32(place + 1)
+                load += item_load
+                offer = load if place < end else endless
+            index = np.int32(index + 1)
         while index < last:
             item, item_load = cuda.shfl_sync(ALL, own_item, index), cuda.shfl_sync(ALL, own_load, index)
             bid, is_limited = offer, False
-            if (several >> np.uint32(index)) & np.uint32(1):
+            if np.uint32(several & np.uint32(1)) == 1:
                 is_limited = True
                 expert = cuda.shfl_sync(ALL, own_expert, index)
                 if expert != turn:
@@ -74,7 +82,7 @@ def _pack_by_lanes(items, order, copies, packing, fill):  # type: ignore[no-unty
                 place, held = np.int32(place + 1), np.int32(held + is_limited)
                 load += item_load
                 offer = load if place < end else endless
-            index = np.int32(index + 1)
+            index, several = np.int32(index + 1), np.uint32(several >> np.uint32(1))
         begin = np.int32(begin + WARP)
     if own < num_packs:
         packing.pack_loads[own] = load

@@ -17,10 +17,12 @@ __all__ = [
     "among",
     "bits_of",
     "either",
+    "first_of",
     "float_of",
     "largest",
     "lowest",
     "meet",
+    "meet_block",
     "meet_warp",
     "narrow",
     "next_below",
@@ -71,6 +73,12 @@ def meet_warp(context):  # type: ignore[no-untyped-def]
     return types.none(), _assembly("bar.warp.sync 0xffffffff;", ir.VoidType(), [], orders_memory=True)
 
 
+@intrinsic
+def meet_block(context):  # type: ignore[no-untyped-def]
+    """Wait for all lanes of a block that is more than one warp."""
+    return types.none(), _assembly("bar.sync 0;", ir.VoidType(), [], orders_memory=True)
+
+
 NONE = np.int32(2**31 - 1)  # the lowest of nothing
 
 
@@ -96,6 +104,18 @@ def among(context, condition):  # type: ignore[no-untyped-def]
         return _assembly(code, ir.IntType(32), [ir.IntType(32)])(context, builder, signature, [word])
 
     return types.uint32(types.boolean), make
+
+
+@intrinsic
+def first_of(context, lanes):  # type: ignore[no-untyped-def]
+    """Give the lowest lane of some, at least one, each of which is a bit."""
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        lowest_bit = builder.and_(arguments[0], builder.neg(arguments[0]))
+        before = builder.ctlz(lowest_bit, ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(ir.IntType(32), 31), before)
+
+    return types.uint32(types.uint32), make
 
 
 added = _reduction("add.u32", "uint32")

@@ -10,6 +10,7 @@ from ..rules import swap
 from ..rules.scratch import recall
 from ..rules.swap import may_swap
 from ..rules.words import barrier, best_lane, lane, lanes, mine, mine_from, parts
+from .apart import all_may_swap
 from .instructions import quotient
 from .strips import rest
 
@@ -37,23 +38,26 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
         most, swap = _most_by_pairs(leaving, coming, np.int32(pairs), gap, least)
         if swap < 0:
             return least, np.int64(-1)
-        if copies > 0 and not _may_swap_pairs(items, packing, heavy, light, slots, swap, pairs, copies):
+        heavy_pair, light_pair = parts(swap, pairs)
+        one, other = _unfold(heavy_pair, slots)
+        three, four = _unfold(light_pair, slots)
+        if copies > 0 and not all_may_swap(items, packing, heavy, light, one, other, three, four, copies):
             # There may be others that gain as much.
             found = np.int64(-1)
-            for other in mine_from(swap + 1, pairs * pairs):
-                pair, back = parts(other, pairs)
+            for rival in mine_from(swap + 1, pairs * pairs):
+                pair, back = parts(rival, pairs)
                 delta = leaving[pair] - coming[back]
                 if min(delta, gap - delta) == most and _may_swap_pairs(
-                    items, packing, heavy, light, slots, other, pairs, copies
+                    items, packing, heavy, light, slots, rival, pairs, copies
                 ):
-                    found = np.int64(other)
+                    found = np.int64(rival)
                     break
             is_found, swap = best_lane(packing.loads.dtype.type(found >= 0), found)
             if is_found == 0:
                 return least, np.int64(-1)
-        heavy_pair, light_pair = parts(swap, pairs)
-        one, other = _unfold(heavy_pair, slots)
-        three, four = _unfold(light_pair, slots)
+            heavy_pair, light_pair = parts(swap, pairs)
+            one, other = _unfold(heavy_pair, slots)
+            three, four = _unfold(light_pair, slots)
         return most, np.int64(np.int32(np.int32(np.int32(one * slots + other) * slots + three) * slots + four))
 
     return best_pair_swap

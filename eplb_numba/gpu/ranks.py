@@ -9,7 +9,7 @@ from numba.cuda.extending import register_jitable as jit
 
 from .instructions import NONE, among, bits_of, either, float_of, largest, lowest
 
-__all__ = ["best_rank", "is_first_lowest", "lowest_lane", "lowest_of", "rank_of", "unrank"]
+__all__ = ["best_of_warp", "best_rank", "is_first_lowest", "lowest_lane", "lowest_of", "rank_of", "unrank"]
 
 SIGN, WIDE_SIGN = np.uint32(2**31), np.uint64(2**63)
 
@@ -119,7 +119,7 @@ def _is_first_lowest(load, own):  # type: ignore[no-untyped-def]
         def is_first_lowest(load, own):  # type: ignore[no-untyped-def]
             bits = np.int32(bits_of(load))
             is_lowest = bits == lowest(bits)
-            before = among(is_lowest) & np.uint32((np.uint32(1) << np.uint32(own)) - np.uint32(1))
+            before = np.uint32(among(is_lowest) & np.uint32((np.uint32(1) << np.uint32(own)) - np.uint32(1)))
             return is_lowest and before == 0
 
         return is_first_lowest

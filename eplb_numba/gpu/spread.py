@@ -11,9 +11,10 @@ from ..rules import spread
 from ..rules.norm import eighth
 from ..rules.scratch import recall_outlook
 from ..rules.spread import has_room, pack_one_by_one
+from ..rules.terms import MOST_SCENARIOS
 from ..rules.words import barrier, best_lane, lane, mine, times
 from .block import ALL, WARP
-from .instructions import either, meet_warp, quotient
+from .instructions import among, either, first_of, quotient
 from .ranks import lowest_lane
 from .strips import rest
 
@@ -74,64 +75,68 @@ def _pack_in_order(order, count, copies, outlook):  # type: ignore[no-untyped-de
 
 @jit
 def _pack_by_warp(order, count, copies, outlook):  # type: ignore[no-untyped-def]
-    """Put each replica where the powers grow least; each lane also has the share of a scenario at hand."""
+    """Put each replica where the powers grow least; a lane keeps a GPU's loads, and their powers, in registers.
+
+    That holds for arrays of which the compiler knows each place, so loops go over all scenarios that there may be: those that
+    there are not have neither loads nor size, and change no sum.
+    """
     outlook = recall_outlook(outlook)
     value, endless = outlook.means.dtype.type, outlook.means.dtype.type(np.inf)
-    own, num_gpus, slots = np.int32(lane()), np.int32(len(outlook.burdens)), np.int32(outlook.slots)
-    filled, room = np.int32(0), slots if own < num_gpus else np.int32(0)  # there may be more lanes than GPUs
-    num_experts, column = np.int32(len(outlook.means)), min(own, np.int32(num_gpus - 1))
+    own, slots = np.int32(lane()), np.int32(outlook.slots)
+    num_gpus, num_experts = np.int32(len(outlook.burdens)), np.int32(len(outlook.means))
+    filled, room = np.int32(0), either(own < num_gpus, slots, np.int32(0))
     experts, ranks = rest(outlook.experts, own * slots), rest(outlook.ranks, own * slots)
-    turn, several = np.int32(0), True
-    while several or turn < num_experts:
-        if turn == num_experts:
-            turn, several = np.int32(0), False
-        expert = np.int32(order[turn])
-        turn = np.int32(turn + 1)
-        replicas = np.int32(outlook.counts[expert])
-        if (replicas > 1) != several:
-            continue
-        held, slot = np.int32(0), np.int32(0)
-        if replicas > copies:
-            while slot < filled:
-                held = np.int32(held + (np.int32(experts[slot]) == expert))
-                slot = np.int32(slot + 1)
-        share, rank = value(0), np.int32(0)
-        if own < count:
-            share = outlook.loads[own * num_experts + expert] / value(replicas)
-        while rank < replicas:
-            growth = _growth(share, column, count, num_gpus, outlook)
-            cost = either((filled < room) & (held < copies), growth, endless)
-            least, winner = lowest_lane(cost, own)
-            if least == endless:
-                return False
-            meet_warp()
-            if own < count:
-                place = np.int32(np.int32(own * num_gpus) + winner)
-                load = outlook.gpu_loads[place] + share
-                outlook.gpu_loads[place], outlook.powers[place] = load, eighth(load)
-            if own == winner:
-                experts[filled], ranks[filled] = expert, rank
-                filled, held = np.int32(filled + 1), np.int32(held + 1)
-            meet_warp()
-            rank = np.int32(rank + 1)
+    loads, powers = cuda.local.array(MOST_SCENARIOS, value), cuda.local.array(MOST_SCENARIOS, value)
+    next_loads, next_powers = cuda.local.array(MOST_SCENARIOS, value), cuda.local.array(MOST_SCENARIOS, value)
+    sizes, own_shares = cuda.local.array(MOST_SCENARIOS, value), cuda.local.array(MOST_SCENARIOS, value)
+    shares = cuda.local.array(MOST_SCENARIOS, value)
+    for scenario in range(MOST_SCENARIOS):
+        loads[scenario] = powers[scenario] = sizes[scenario] = own_shares[scenario] = value(0)
+        if scenario < count:
+            sizes[scenario] = outlook.sizes[scenario]
+    begin, several = np.int32(0), True
+    while several or begin < num_experts:
+        if begin >= num_experts:
+            begin, several = np.int32(0), False
+        # The next experts, one a lane: reading them one by one takes longest.
+        own_expert = np.int32(order[min(np.int32(begin + own), np.int32(num_experts - 1))])
+        own_replicas = np.int32(outlook.counts[own_expert])
+        for scenario in range(MOST_SCENARIOS):
+            if scenario < count:
+                own_shares[scenario] = outlook.loads[scenario * num_experts + own_expert] / value(own_replicas)
+        waiting = among((np.int32(begin + own) < num_experts) & ((own_replicas > 1) == several))
+        begin = np.int32(begin + WARP)
+        while waiting != 0:
+            index = np.int32(first_of(waiting))
+            waiting = np.uint32(waiting & np.uint32(waiting - np.uint32(1)))
+            expert, replicas = cuda.shfl_sync(ALL, own_expert, index), cuda.shfl_sync(ALL, own_replicas, index)
+            for scenario in range(MOST_SCENARIOS):
+                shares[scenario] = cuda.shfl_sync(ALL, own_shares[scenario], index)
+            held, slot = np.int32(0), np.int32(0)
+            if replicas > copies:
+                while slot < filled:
+                    held = np.int32(held + (np.int32(experts[slot]) == expert))
+                    slot = np.int32(slot + 1)
+            rank = np.int32(0)
+            while rank < replicas:
+                growth = value(0)
+                for scenario in range(MOST_SCENARIOS):
+                    next_loads[scenario] = loads[scenario] + shares[scenario]
+                    next_powers[scenario] = eighth(next_loads[scenario])
+                    growth += times(next_powers[scenario] - powers[scenario], sizes[scenario])
+                cost = either((filled < room) & (held < copies), growth, endless)
+                least, winner = lowest_lane(cost, own)
+                if least == endless:
+                    return False
+                wins = own == winner
+                for scenario in range(MOST_SCENARIOS):
+                    loads[scenario] = either(wins, next_loads[scenario], loads[scenario])
+                    powers[scenario] = either(wins, next_powers[scenario], powers[scenario])
+                if wins:
+                    experts[filled], ranks[filled] = expert, rank
+                    filled, held = np.int32(filled + 1), np.int32(held + 1)
+                rank = np.int32(rank + 1)
     return True
-
-
-@jit
-def _growth(share, column, count, num_gpus, outlook):  # type: ignore[no-untyped-def]
-    """Give what the powers of a GPU grow by if it takes a replica, two scenarios at a time; it is summed in their order."""
-    loads, powers, sizes = rest(outlook.gpu_loads, column), rest(outlook.powers, column), outlook.sizes
-    total, scenario = loads.dtype.type(0), np.int32(0)
-    while scenario + 1 < count:
-        one, two = cuda.shfl_sync(ALL, share, scenario), cuda.shfl_sync(ALL, share, scenario + 1)
-        growth = times(eighth(loads[0] + one) - powers[0], sizes[scenario])
-        next_growth = times(eighth(loads[num_gpus] + two) - powers[num_gpus], sizes[scenario + 1])
-        total = total + growth + next_growth
-        loads, powers = rest(loads, 2 * num_gpus), rest(powers, 2 * num_gpus)
-        scenario = np.int32(scenario + 2)
-    if scenario < count:
-        total += times(eighth(loads[0] + cuda.shfl_sync(ALL, share, scenario)) - powers[0], sizes[scenario])
-    return total
 
 
 @jit

@@ -1,4 +1,4 @@
-"""How do the lanes of a block find the best trade?  They share out the swaps, and keep sums in registers."""
+"""How do the lanes of a block trade?  They share out the swaps that they look at, and keep sums in registers."""
 
 from __future__ import annotations
 
@@ -7,45 +7,119 @@ from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
 from ..rules import trade
-from ..rules.norm import eighth
+from ..rules.norm import add_up, eighth
 from ..rules.scratch import recall_outlook
-from ..rules.trade import LEAST_GAIN, may_trade
-from ..rules.words import best_lane, lane, lanes, times
-from .instructions import quotient
+from ..rules.trade import LEAST_GAIN, burden_of, may_trade, slope_of
+from ..rules.words import barrier, lane, lanes, parts, times
+from .block import WARP
+from .instructions import either, meet_warp, quotient
+from .offers import best_offer, make_offer, post, posted
+from .ranks import best_of_warp, best_rank, rank_of
 from .strips import rest
 
 __all__: list[str] = []
 
 
-def _best_trade(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]
-    def best_trade(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]
-        """Let each lane take an item that comes and three that leave at once: what is read for one serves all three."""
-        outlook = recall_outlook(outlook)
-        value = outlook.costs.dtype.type
-        num_slots, slots, many = np.int32(len(outlook.costs)), np.int32(outlook.slots), np.int32(lanes())
-        burden, heavy = outlook.burdens[heavy], np.int32(heavy)
-        gain, swap = times(value(LEAST_GAIN), burden), np.int32(-1)
-        leaving = np.int32(heavy * slots)
-        last = np.int32(np.int32(leaving + slots) - 1)
-        coming = np.int32(lane())
+def _trade(count, copies, rounds, outlook):  # type: ignore[no-untyped-def]
+    def trade(count, copies, rounds, outlook):  # type: ignore[no-untyped-def]
+        """Let one warp carry out swaps and weigh, and all of them look for the next swap: so they meet twice in a search."""
+        heavy, swap, search = np.int32(-1), np.int32(-1), np.int64(0)
         while True:
-            while coming >= num_slots:
-                coming, leaving = np.int32(coming - num_slots), np.int32(leaving + 3)
-            if leaving > last:
+            if lane() < WARP:
+                heavy = _next_heavy(heavy, swap, np.int32(count), search == 0, outlook)
+                if lane() == 0:
+                    post(heavy)
+            barrier()
+            heavy = posted()
+            if heavy < 0 or search == rounds:
                 break
-            light = np.int32(quotient(coming, slots))
-            if light != heavy:
-                second, third = min(np.int32(leaving + 1), last), min(np.int32(leaving + 2), last)
-                costs = _costs_of((leaving, second, third), coming, heavy, light, np.int32(count), outlook)
-                before = burden + outlook.burdens[light]
-                gain, swap = _better_of(before - costs[0], leaving, coming, copies, outlook, gain, swap)
-                gain, swap = _better_of(before - costs[1], second, coming, copies, outlook, gain, swap)
-                gain, swap = _better_of(before - costs[2], third, coming, copies, outlook, gain, swap)
-            coming = np.int32(coming + many)
-        _, chosen = best_lane(gain if swap >= 0 else value(-1), swap)
-        return chosen
+            gain, swap = _best_of_lane(heavy, count, copies, outlook)
+            rank, swap = best_rank(rank_of(gain), swap)
+            make_offer(rank, swap)
+            barrier()
+            _, swap = best_offer(rank)
+            search += 1
+        return search
 
-    return best_trade
+    return trade
+
+
+@jit
+def _next_heavy(heavy, swap, count, is_first, outlook):  # type: ignore[no-untyped-def]
+    """Carry out the swap that the heavy GPU has, or note that it has none; give the GPU to look at next, or -1."""
+    outlook = recall_outlook(outlook)
+    own, num_gpus = np.int32(lane()), np.int32(len(outlook.burdens))
+    if swap >= 0:
+        _carry_out(swap, count, outlook)
+    elif heavy >= 0 and own == 0:
+        outlook.fill[heavy] = 1
+    if swap >= 0 or is_first:
+        if own < count:
+            outlook.slopes[own] = slope_of(own, outlook)
+        meet_warp()
+        gpu = own
+        while gpu < num_gpus:
+            outlook.burdens[gpu] = burden_of(gpu, count, outlook)
+            gpu = np.int32(gpu + WARP)
+    meet_warp()
+    most, heaviest, gpu = outlook.burdens.dtype.type(-1), np.int32(-1), own
+    while gpu < num_gpus:
+        if outlook.fill[gpu] == 0 and outlook.burdens[gpu] > most:
+            most, heaviest = outlook.burdens[gpu], gpu
+        gpu = np.int32(gpu + WARP)
+    return np.int32(best_of_warp(most, heaviest)[1])
+
+
+@jit
+def _carry_out(swap, count, outlook):  # type: ignore[no-untyped-def]
+    """Carry out a swap; two lanes see to each scenario."""
+    num_slots, num_gpus, own = np.int32(len(outlook.costs)), np.int32(len(outlook.burdens)), np.int32(lane())
+    leaving, coming = parts(swap, num_slots)
+    heavy, light = np.int32(quotient(leaving, outlook.slots)), np.int32(quotient(coming, outlook.slots))
+    experts, ranks = outlook.experts, outlook.ranks
+    if own == 0:
+        experts[leaving], experts[coming] = experts[coming], experts[leaving]
+        ranks[leaving], ranks[coming] = ranks[coming], ranks[leaving]
+    scenario, of_light = own >> np.int32(1), own & np.int32(1)
+    if scenario < count and of_light == 0:
+        loads = rest(outlook.slot_loads, scenario * num_slots)
+        loads[leaving], loads[coming] = loads[coming], loads[leaving]
+    meet_warp()
+    if scenario < count:
+        add_up(either(of_light == 1, light, heavy), scenario, outlook)
+    gpu = own
+    while gpu < num_gpus:
+        outlook.fill[gpu] = 0
+        gpu = np.int32(gpu + WARP)
+    meet_warp()
+
+
+@jit
+def _best_of_lane(heavy, count, copies, outlook):  # type: ignore[no-untyped-def]
+    """Let each lane take an item that comes and three that leave at once: what is read for one serves all three."""
+    outlook = recall_outlook(outlook)
+    value = outlook.costs.dtype.type
+    num_slots, slots, many = np.int32(len(outlook.costs)), np.int32(outlook.slots), np.int32(lanes())
+    burden = outlook.burdens[heavy]
+    gain, swap = times(value(LEAST_GAIN), burden), np.int32(-1)
+    leaving = np.int32(heavy * slots)
+    last = np.int32(np.int32(leaving + slots) - 1)
+    coming = np.int32(lane())
+    while True:
+        while coming >= num_slots:
+            coming, leaving = np.int32(coming - num_slots), np.int32(leaving + 3)
+        if leaving > last:
+            break
+        light = np.int32(quotient(coming, slots))
+        if light != heavy:
+            second, third = min(np.int32(leaving + 1), last), min(np.int32(leaving + 2), last)
+            costs = _costs_of((leaving, second, third), coming, heavy, light, np.int32(count), outlook)
+            before = burden + outlook.burdens[light]
+            gain, swap = _better_of(before - costs[0], leaving, coming, copies, outlook, gain, swap)
+            gain, swap = _better_of(before - costs[1], second, coming, copies, outlook, gain, swap)
+            gain, swap = _better_of(before - costs[2], third, coming, copies, outlook, gain, swap)
+        coming = np.int32(coming + many)
+    return either(swap >= 0, gain, value(-1)), swap
 
 
 @jit
@@ -116,4 +190,4 @@ def _power_of_both(one, other):  # type: ignore[no-untyped-def]
     return eighth(one) + eighth(other)
 
 
-overload(trade.best_trade, target="cuda")(_best_trade)
+overload(trade.trade, target="cuda")(_trade)

@@ -9,6 +9,7 @@ from numba.cuda.extending import register_jitable as jit
 from ..rules import sums, window
 from ..rules.terms import MOST_STEPS, STEP_STRIDE
 from ..rules.words import barrier, lane, lanes, mine, times
+from .strips import rest
 
 __all__: list[str] = []
 
@@ -17,14 +18,15 @@ def _total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
     def total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
         """Read four at a time, for reading takes longest; add them up one after the other."""
         total = loads.dtype.type(0)
-        place, end = np.int64(first), np.int64(first + size)
+        place = np.int32(first)
+        end = np.int32(place + np.int32(size))
         while place + 3 < end:
-            one, two, three, four = loads[place], loads[place + 1], loads[place + 2], loads[place + 3]
-            total = total + one + two + three + four
-            place += 4
+            four = rest(loads, place)
+            total = total + four[0] + four[1] + four[2] + four[3]
+            place = np.int32(place + 4)
         while place < end:
             total += loads[place]
-            place += 1
+            place = np.int32(place + 1)
         return total
 
     return total_in_line

@@ -16,14 +16,14 @@ from numba.cuda.extending import register_jitable as jit
 
 from ..rules import noise, scratch, sums, words
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools
-from ..rules.sums import every_eighth
 from ..rules.terms import Bench, Layout, Sheet
-from ..rules.words import barrier, lane, lanes
-from . import contests, greedy, lists, pairs, spread, swaps, trade, turns, window  # noqa: F401  # what else they mean
-from .block import ALL, WARP, WARPS
-from .instructions import meet, next_below, plus, size_of_block, unknown_zero
+from ..rules.words import lane, lanes
+from . import contests, greedy, lists, pairs, search, spread, swaps, trade, turns, window  # noqa: F401  # what else they mean
+from .block import ALL, WARP
+from .instructions import meet, meet_block, meet_warp, next_below, plus, size_of_block, unknown_zero
+from .offers import best_offer, make_offer
 from .ranks import best_rank, rank_of, unrank
-from .strips import rest, strip_of_shared
+from .strips import rest
 
 __all__: list[str] = []
 
@@ -60,7 +60,10 @@ def _just_below(number):  # type: ignore[no-untyped-def]
 def _total_of(loads):  # type: ignore[no-untyped-def]
     def total_of(loads):  # type: ignore[no-untyped-def]
         """Let each lane take one of the eight sums, and add them in the pairs that the rule names."""
-        total = every_eighth(loads, lane() & 7)
+        total, place = loads.dtype.type(0), np.int32(lane() & 7)
+        while place < len(loads):
+            total += loads[place]
+            place = np.int32(place + 8)
         total += cuda.shfl_xor_sync(ALL, total, 4)
         total += cuda.shfl_xor_sync(ALL, total, 2)
         return total + cuda.shfl_xor_sync(ALL, total, 1)
@@ -69,22 +72,16 @@ def _total_of(loads):  # type: ignore[no-untyped-def]
 
 
 def _best_lane(gain, choice):  # type: ignore[no-untyped-def]
-    ranks_type = types.uint32 if gain == types.float32 else types.uint64
-
     def best_lane(gain, choice):  # type: ignore[no-untyped-def]
         """Let the lanes of a warp agree, then the warps where there are several."""
         best, chosen = best_rank(rank_of(gain), choice)
         if lanes() > WARP:
-            # Of a size that the launch tells: Numba links one of a fixed size twice where two rules reduce, and that fails.
-            ranks = strip_of_shared(cuda.shared.array(0, ranks_type), 0, WARPS)
-            choices = strip_of_shared(cuda.shared.array(0, types.int32), 8 * WARPS, WARPS)
-            if lane() & (WARP - 1) == 0:
-                ranks[lane() // WARP] = best
-                choices[lane() // WARP] = chosen
-            barrier()
-            warp = lane() & (lanes() // WARP - 1)
-            best, chosen = best_rank(ranks[warp], choices[warp])
-        barrier()
+            make_offer(best, chosen)
+            meet_block()
+            best, chosen = best_offer(best)
+            meet_block()
+        else:
+            meet_warp()
         return unrank(best), np.int64(chosen)
 
     return best_lane

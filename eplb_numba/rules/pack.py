@@ -114,11 +114,11 @@ def _has_choice(tools: Tools) -> bool:
 def _sort(tools: Tools, tactics: Tactics, stream: int, disturbed: bool) -> None:
     """Put the items in order: heaviest first or, in a disturbed start, by disturbed weights."""
     _, items, _, desk, _ = recall(tools)
+    keys = items.loads
     if disturbed:
-        perturb(items.loads, desk.keys, stream, tactics.noise_floor, tactics.noise_span)
-        sort_descending(desk.keys, desk.order, desk.spare)
-    else:
-        sort_descending(items.loads, desk.order, desk.spare)
+        keys = desk.keys
+        perturb(items.loads, keys, stream, tactics.noise_floor, tactics.noise_span)
+    sort_descending(keys, desk.order, desk.spare)
 
 
 @rule

@@ -6,7 +6,7 @@ from typing import Any
 
 from .words import best_lane, mine, rule, word
 
-__all__ = ["every_eighth", "largest_here", "largest_of", "smallest_of", "total_here", "total_in_line", "total_of"]
+__all__ = ["largest_here", "largest_of", "smallest_of", "total_here", "total_in_line", "total_of"]
 
 
 @word
@@ -21,8 +21,8 @@ def total_here(loads: Any) -> Any:
 
     Each of eight sums takes every eighth load; then they are added in pairs.
     """
-    even = (every_eighth(loads, 0) + every_eighth(loads, 4)) + (every_eighth(loads, 2) + every_eighth(loads, 6))
-    odd = (every_eighth(loads, 1) + every_eighth(loads, 5)) + (every_eighth(loads, 3) + every_eighth(loads, 7))
+    even = (_every_eighth(loads, 0) + _every_eighth(loads, 4)) + (_every_eighth(loads, 2) + _every_eighth(loads, 6))
+    odd = (_every_eighth(loads, 1) + _every_eighth(loads, 5)) + (_every_eighth(loads, 3) + _every_eighth(loads, 7))
     return even + odd
 
 
@@ -36,7 +36,7 @@ def total_in_line(loads: Any, first: int, size: int) -> Any:
 
 
 @rule
-def every_eighth(loads: Any, first: int) -> Any:
+def _every_eighth(loads: Any, first: int) -> Any:
     """Add up every eighth load, from the first one on."""
     total = loads.dtype.type(0)
     for index in range(first, len(loads), 8):

@@ -16,12 +16,12 @@ from .sums import total_in_line
 from .terms import LEAST_NORMAL, Outlook
 from .words import barrier, best_lane, lane, mine, mine_from, parts, rule, times, word
 
-__all__ = ["LEAST_GAIN", "best_trade", "may_trade", "trade"]
+__all__ = ["LEAST_GAIN", "burden_of", "may_trade", "slope_of", "trade"]
 
 LEAST_GAIN = 2.0**-13  # of the burden of the GPU that swaps
 
 
-@rule
+@word
 def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
     """Let the GPU with the largest burden swap one item for one of another GPU, as long as that lowers the norms.
 
@@ -32,7 +32,7 @@ def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
         heavy = _most_burdened(outlook)
         if heavy < 0:
             return search
-        swap = best_trade(heavy, count, copies, outlook)
+        swap = _best_trade(heavy, count, copies, outlook)
         if swap < 0:
             if lane() == 0:
                 outlook.fill[heavy] = 1
@@ -46,24 +46,34 @@ def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
 
 @rule
 def _weigh(count: int, outlook: Outlook) -> None:
-    """Work out the slope of each scenario's norm and the burden of each GPU.
+    """Work out the slope of each scenario's norm and the burden of each GPU."""
+    outlook = recall_outlook(outlook)
+    for scenario in mine(count):
+        outlook.slopes[scenario] = slope_of(scenario, outlook)
+    barrier()
+    for gpu in mine(len(outlook.burdens)):
+        outlook.burdens[gpu] = burden_of(gpu, count, outlook)
+    barrier()
+
+
+@rule
+def slope_of(scenario: int, outlook: Outlook) -> Any:
+    """Give the slope of a scenario's norm.
 
     A scenario in which the node has next to no load counts for nothing: its slope would be beyond all numbers.
     """
-    outlook = recall_outlook(outlook)
-    value = outlook.means.dtype.type
-    num_gpus = len(outlook.burdens)
-    for scenario in mine(count):
-        total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
-        slope = times(outlook.sizes[scenario], eighth_root(total)) / total if total >= value(LEAST_NORMAL) else value(0)
-        outlook.slopes[scenario] = slope
-    barrier()
-    for gpu in mine(num_gpus):
-        burden = value(0)
-        for scenario in range(count):
-            burden += times(outlook.powers[scenario * num_gpus + gpu], outlook.slopes[scenario])
-        outlook.burdens[gpu] = burden
-    barrier()
+    value, num_gpus = outlook.means.dtype.type, len(outlook.burdens)
+    total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
+    return times(outlook.sizes[scenario], eighth_root(total)) / total if total >= value(LEAST_NORMAL) else value(0)
+
+
+@rule
+def burden_of(gpu: int, count: int, outlook: Outlook) -> Any:
+    """Give the burden of a GPU."""
+    burden = outlook.means.dtype.type(0)
+    for scenario in range(count):
+        burden += times(outlook.powers[scenario * len(outlook.burdens) + gpu], outlook.slopes[scenario])
+    return burden
 
 
 @rule
@@ -79,8 +89,8 @@ def _most_burdened(outlook: Outlook) -> int:
     return heavy if most >= 0 else -1
 
 
-@word
-def best_trade(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
+@rule
+def _best_trade(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
     """Give the swap of an item of the heavy GPU that lowers the burdens most, as leaving * slots in all + coming, or -1."""
     value = outlook.costs.dtype.type
     num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)

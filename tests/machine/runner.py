@@ -433,10 +433,10 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                 elif operation == CVT:
                     result = _convert(a, row[EXTRA] % 16, kind, row[EXTRA] >= 16)
                 elif operation == CLZ:
-                    bits, number = WIDTHS[kind] * 8, _cut(np.int64(a), kind)
-                    while number > 0:
+                    bits, rest = WIDTHS[kind] * 8, _cut(np.int64(a), kind)
+                    while rest > 0:
                         bits -= 1
-                        number >>= np.uint64(1)
+                        rest >>= np.uint64(1)
                     result = np.uint64(bits)
                 elif operation == WIDE:
                     result = np.uint64(_signed(a, kind) * _signed(b, kind))

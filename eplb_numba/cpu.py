@@ -45,7 +45,7 @@ class Scratch:
 
     def __init__(self, layout: Layout, num_rows: int, value: Any, is_lasting: bool) -> None:
         num_workers = min(threads_at_hand(), num_rows) if num_rows * layout.num_replicas >= WORTH_SHARING else 1
-        sizes = [*bench_size(layout), *stage_size(layout), window_size(layout), *outlook_size(layout, True)]
+        sizes = [*bench_size(layout, False), *stage_size(layout), window_size(layout), *outlook_size(layout, False)]
         if not is_lasting:
             sizes[4:] = 0, 0, 0
         kinds = value, np.int32, value, np.int32, value, value, np.int32

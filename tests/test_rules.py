@@ -28,8 +28,8 @@ from .cases import QUICK_POLICIES, problems
 
 def scratch(layout, dtype):
     """Make scratch that is full of rubbish: a rule must not read what it did not write."""
-    values = [bench_size(layout)[0], stage_size(layout)[0], window_size(layout), outlook_size(layout, True)[0]]
-    integers = [bench_size(layout)[1], stage_size(layout)[1], outlook_size(layout, True)[1]]
+    values = [bench_size(layout, False)[0], stage_size(layout)[0], window_size(layout), outlook_size(layout, False)[0]]
+    integers = [bench_size(layout, False)[1], stage_size(layout)[1], outlook_size(layout, False)[1]]
     values = [np.full(size, np.nan, dtype) for size in values]
     integers = [np.full(size, -(2**31), np.int32) for size in integers]
     return Tables(values[0], integers[0], values[1], integers[1], values[2], values[3], integers[2])

@@ -24,5 +24,5 @@ COPYING_LANES = 256  # for what little more than copies, and waits for memory
 WARP = 32  # more than twice as many lanes as there are scenarios
 ALL = 0xFFFFFFFF  # lanes of a warp
 WARPS = 16  # at most
-OFFER_BYTES = 2 * WARPS * 8  # of shared memory, before all else: what warps tell each other
+OFFER_BYTES = WARPS * (8 + 4) + 8  # of shared memory, before all else: what warps tell each other
 SHARED_BYTES = 48 * 1024 - OFFER_BYTES  # what every GPU gives a block that has not asked for more

@@ -17,10 +17,17 @@ __all__ = ["stands_before"]
 FEW = 192  # so few that counting in one go beats merging
 
 
+def _seat(bracket, size, player, value):  # type: ignore[no-untyped-def]
+    def seat(bracket, size, player, value):  # type: ignore[no-untyped-def]
+        bracket.values[player] = value
+
+    return seat
+
+
 def _open_bracket(bracket, size, players):  # type: ignore[no-untyped-def]
     def open_bracket(bracket, size, players):  # type: ignore[no-untyped-def]
         """Let each lane find the lowest of its own players: every lanes-th."""
-        values = rest(bracket.values, size)
+        values = bracket.values
         for player in mine(size):
             if player >= players:
                 values[player] = np.inf
@@ -48,7 +55,7 @@ def _replay(bracket, size, player, value, lead):  # type: ignore[no-untyped-def]
         owner = np.int32(player & (many - 1))  # the number of lanes is a power of two
         if rivals <= many:
             return (value, np.int64(player)) if lane() == owner else lead
-        values = rest(bracket.values, size)
+        values = bracket.values
         if lane() == owner:
             values[player] = value
         barrier()
@@ -214,6 +221,7 @@ def _rank(loads, ranking):  # type: ignore[no-untyped-def]
     return rank
 
 
+overload(bracket.seat, target="cuda")(_seat)
 overload(bracket.open_bracket, target="cuda")(_open_bracket)
 overload(bracket.champion, target="cuda")(_champion)
 overload(bracket.replay, target="cuda")(_replay)

@@ -96,7 +96,7 @@ def _stage(work: Work, layer: int, attempt: int, layout: Layout) -> Stage:
 def _outlook_of(outlook: Any, layout: Layout) -> Outlook:
     """Give the outlook of this block."""
     values, integers = _space(outlook)
-    return cut_outlook(Sheet(values, integers, layout, config.ENABLE_CUDASIM))
+    return cut_outlook(Sheet(values, integers, layout))
 
 
 @rule

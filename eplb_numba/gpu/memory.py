@@ -79,11 +79,12 @@ def allocate(
     parts = num_tries * layout.num_nodes
     starts = _arrays_of_starts(num_layers, parts, layout, tactics, dtype)
     stage_values, stage_integers = stage_size(layout)
-    num_values, num_integers = bench_size(layout)
+    of_gpu = not config.ENABLE_CUDASIM  # the simulator runs the plain forms of words
+    num_values, num_integers = bench_size(layout, of_gpu)
     num_values += layout.num_logical  # the loads that were taken in
     scratch_end = _end(OFFER_BYTES, num_values, num_integers, dtype)
     blocks = min(num_layers * parts * (tactics.starts if starts else 1), MOST_BLOCKS)
-    outlook_values, outlook_integers = outlook_size(layout, config.ENABLE_CUDASIM)
+    outlook_values, outlook_integers = outlook_size(layout, of_gpu)
     outlook_begin = -(-(scratch_end or OFFER_BYTES) // 8) * 8
     outlook_end = _end(outlook_begin, outlook_values, outlook_integers, dtype)
     outlook_blocks = min(num_layers * layout.num_nodes, MOST_BLOCKS) if is_lasting and not outlook_end else 1

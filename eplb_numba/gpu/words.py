@@ -47,6 +47,10 @@ def _times(left, right):  # type: ignore[no-untyped-def]  # numba compares the t
     return lambda left, right: libdevice.dmul_rn(left, right)
 
 
+def _aside(scratch, size):  # type: ignore[no-untyped-def]
+    return lambda scratch, size: 0  # noqa: ARG005  # numba compares the two signatures
+
+
 def _root(number):  # type: ignore[no-untyped-def]
     if number == types.float32:
         return lambda number: libdevice.fsqrt_rn(number)
@@ -131,7 +135,7 @@ def _bench_anew(bench):  # type: ignore[no-untyped-def]
 @jit
 def _sheet_anew(sheet):  # type: ignore[no-untyped-def]
     values, integers, layout = _anew(sheet.values, sheet.integers, sheet.layout)
-    return Sheet(values, integers, layout, sheet.has_around)
+    return Sheet(values, integers, layout)
 
 
 def _recall(tools):  # type: ignore[no-untyped-def]
@@ -146,6 +150,7 @@ def _recall_outlook(outlook):  # type: ignore[no-untyped-def]
     return lambda outlook: cut_outlook(_sheet_anew(outlook.sheet))
 
 
+overload(words.aside, target="cuda")(_aside)
 overload(words.lane, target="cuda")(_lane)
 overload(words.lanes, target="cuda")(_lanes)
 overload(words.barrier, target="cuda")(_barrier)

@@ -16,7 +16,10 @@ __all__ = ["Bracket", "bracket_size", "champion", "open_bracket", "replay", "sea
 
 
 class Bracket(NamedTuple):
-    """A tree of 2 * size nodes: the root is node 1, the players sit in nodes size, size + 1, ..."""
+    """A tree of 2 * size nodes: the root is node 1, the players sit in nodes size, size + 1, ...
+
+    On a GPU there are only the values of the players: lanes find the lowest without a tree.
+    """
 
     values: Any
     winners: Any
@@ -31,7 +34,7 @@ def bracket_size(players: int) -> int:
     return size
 
 
-@rule
+@word
 def seat(bracket: Bracket, size: int, player: int, value: Any) -> None:
     """Give a player its value before the bracket opens."""
     bracket.values[size + player] = value

@@ -32,7 +32,7 @@ def outlast_layers(job: Job, first: int, step: int, tables: Tables, placement: P
     tools = cut_tools(Bench(tables.values, tables.integers, layout, False))
     stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
     window = cut_window(tables.window_values, layout)
-    outlook = cut_outlook(Sheet(tables.outlook_values, tables.outlook_integers, layout, True))
+    outlook = cut_outlook(Sheet(tables.outlook_values, tables.outlook_integers, layout))
     for layer in range(first, len(job.weight), step):
         count = read_window(job.steps, layer, layout.num_gpus, window)
         if count > 1:

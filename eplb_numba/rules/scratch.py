@@ -32,7 +32,7 @@ from .terms import (
     Tools,
     Window,
 )
-from .words import rule, take
+from .words import OfGPU, aside, rule, take
 
 __all__ = [
     "bench_size",
@@ -53,9 +53,9 @@ ENDLESS = 2**60
 
 
 @lru_cache(maxsize=64)
-def bench_size(layout: Layout) -> tuple[int, int]:
+def bench_size(layout: Layout, of_gpu: bool) -> tuple[int, int]:
     """Give the number of values and of integers on which the groups or the nodes of a layer can be worked out."""
-    table = np.broadcast_to(np.int32(0), ENDLESS)
+    table = _endless(of_gpu)
     cuts = [_cut(Bench(table, table, layout, of_groups)) for of_groups in (True, False)]
     return max(ENDLESS - len(values) for _, values, _ in cuts), max(ENDLESS - len(integers) for *_, integers in cuts)
 
@@ -63,17 +63,23 @@ def bench_size(layout: Layout) -> tuple[int, int]:
 @lru_cache(maxsize=64)
 def stage_size(layout: Layout) -> tuple[int, int]:
     """Give the number of values and of integers of a staged layer."""
-    table = np.broadcast_to(np.int32(0), ENDLESS)
+    table = _endless(False)
     _, values_left, integers_left = _cut_stage(Bench(table, table, layout, False))
     return ENDLESS - len(values_left), ENDLESS - len(integers_left)
 
 
 @lru_cache(maxsize=64)
-def outlook_size(layout: Layout, has_around: bool) -> tuple[int, int]:
+def outlook_size(layout: Layout, of_gpu: bool) -> tuple[int, int]:
     """Give the number of values and of integers of an outlook."""
-    table = np.broadcast_to(np.int32(0), ENDLESS)
-    _, values_left, integers_left = _cut_outlook(Sheet(table, table, layout, has_around))
+    table = _endless(of_gpu)
+    _, values_left, integers_left = _cut_outlook(Sheet(table, table, layout))
     return ENDLESS - len(values_left), ENDLESS - len(integers_left)
+
+
+def _endless(of_gpu: bool) -> Any:
+    """Give what can be cut like scratch, and takes no memory."""
+    table = np.broadcast_to(np.int32(0), ENDLESS)
+    return table.view(OfGPU) if of_gpu else table
 
 
 def window_size(layout: Layout) -> int:
@@ -150,7 +156,7 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     num_items = layout.num_groups if bench.of_groups else slots
     packs = layout.num_nodes if bench.of_groups else layout.node_gpus
     pack_slots = layout.node_groups if bench.of_groups else layout.gpu_slots
-    leaves = 2 * layout.leaves
+    leaves = layout.leaves
 
     expert_loads, values = take(values, experts)
     counts, integers = take(integers, experts)
@@ -170,14 +176,14 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     trial = Packing(trial_items, trial_loads, trial_pack_loads, pack_slots)
     keys, values = take(values, num_items)
     order, integers = take(integers, num_items)
-    spare, integers = take(integers, num_items + DIGITS)
+    spare, integers = take(integers, num_items + aside(integers, DIGITS))
     fill, integers = take(integers, packs)
     ranking, integers = take(integers, packs)
-    matches, values = take(values, leaves)
-    winners, integers = take(integers, leaves)
+    matches, values = take(values, leaves + aside(values, leaves))
+    winners, integers = take(integers, aside(integers, 2 * leaves))
     draft_items, integers = take(integers, 2 * pack_slots)
     draft_loads, values = take(values, 2 * pack_slots)
-    draft_pack_loads, values = take(values, 2)
+    draft_pack_loads, values = take(values, aside(values, 2))
     draft = Draft(draft_items, draft_loads, draft_pack_loads)
     num_pairs = min(pack_slots, MOST_PAIR_SLOTS) * (min(pack_slots, MOST_PAIR_SLOTS) - 1) // 2
     pair_sums, values = take(values, num_pairs)
@@ -210,11 +216,11 @@ def _cut_stage(bench: Bench) -> tuple[Stage, Any, Any]:
 @rule
 def _cut_outlook(sheet: Sheet) -> tuple[Outlook, Any, Any]:
     """Cut all arrays of an outlook; give it and what is left."""
-    values, integers, layout, has_around = sheet
+    values, integers, layout = sheet
     experts, slots, gpus = layout.node_experts, layout.node_slots, layout.node_gpus
     loads, values = take(values, MOST_SCENARIOS * experts)
     slot_loads, values = take(values, MOST_SCENARIOS * slots)
-    around, values = take(values, MOST_SCENARIOS * slots if has_around else 0)
+    around, values = take(values, aside(values, MOST_SCENARIOS * slots))
     gpu_loads, values = take(values, MOST_SCENARIOS * gpus)
     powers, values = take(values, MOST_SCENARIOS * gpus)
     sizes, values = take(values, MOST_SCENARIOS)

@@ -121,7 +121,7 @@ class Draft(NamedTuple):
 
     items: Any  # (2 * slots of a pack)
     loads: Any  # (2 * slots of a pack)
-    pack_loads: Any  # (2) after the swap
+    pack_loads: Any  # (2) after the swap; on a GPU none
 
 
 class Pairs(NamedTuple):
@@ -137,7 +137,7 @@ class Desk(NamedTuple):
     trial: Packing
     keys: Any  # (items) what a start sorts by; then scratch
     order: Any  # (items)
-    spare: Any  # (items + DIGITS)
+    spare: Any  # (items + DIGITS); on a GPU (items)
     fill: Any  # (packs)
     ranking: Any  # (packs) from heaviest to lightest
     bracket: Bracket  # (leaves for the packs, or for the experts of a node)
@@ -205,7 +205,6 @@ class Sheet(NamedTuple):
     values: Any
     integers: Any
     layout: Layout
-    has_around: bool  # on a GPU, where nobody needs it, it has none
 
 
 class Outlook(NamedTuple):
@@ -213,7 +212,7 @@ class Outlook(NamedTuple):
 
     loads: Any  # (scenarios, experts)
     slot_loads: Any  # (scenarios, slots) of the replica in each slot
-    around: Any  # (scenarios, slots) of its GPU
+    around: Any  # (scenarios, slots) of its GPU; on a GPU, where nobody needs it, there is none
     gpu_loads: Any  # (scenarios, gpus)
     powers: Any  # (scenarios, gpus) their eighth powers
     sizes: Any  # (scenarios) how many steps each stands for

@@ -17,6 +17,8 @@ from numba.extending import lower_builtin, overload, type_callable
 from numba.extending import register_jitable as rule
 
 __all__ = [
+    "OfGPU",
+    "aside",
     "barrier",
     "best_lane",
     "inlined_word",
@@ -124,6 +126,15 @@ def take(scratch: Any, size: int) -> tuple[Any, Any]:
     return scratch[:size], scratch[size:]
 
 
+class OfGPU(np.ndarray):
+    """What stands for a GPU's scratch while its size is worked out."""
+
+
+def aside(scratch: Any, size: int) -> int:
+    """Give the size of what only plain forms of words want: scratch of a GPU has no room for it."""
+    return 0 if isinstance(scratch, OfGPU) else size
+
+
 def times(left: Any, right: Any) -> Any:
     """Multiply so that no compiler may fuse the product into a following sum."""
     return left * right
@@ -173,6 +184,11 @@ def _root_on_cpu(number):  # type: ignore[no-untyped-def]  # numba compares the 
 @overload(strip, target="cpu")
 def _strip_on_cpu(array):  # type: ignore[no-untyped-def]
     return lambda array: array
+
+
+@overload(aside, target="cpu")
+def _aside_on_cpu(scratch, size):  # type: ignore[no-untyped-def]  # numba compares the two signatures
+    return lambda scratch, size: size  # noqa: ARG005
 
 
 @overload(times, target="cpu")

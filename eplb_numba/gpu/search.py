@@ -52,7 +52,7 @@ def _search_freely(packing, ranking, heavy, partners, first, least):  # type: ig
         share, sharing, group = group, abreast, np.int32(0)
     heavy_load, heavy_loads = packing.pack_loads[heavy], rest(packing.loads, heavy * slots)
     gain, choice, start = least, np.int32(-1), np.int32(0)
-    while start < partners:
+    while start < partners and (choice < 0 or not first):
         step = min(np.int32(start + group), np.int32(partners - 1))
         next_step = min(np.int32(step + abreast), np.int32(partners - 1))
         light, next_light = np.int32(ranking[last - step]), np.int32(ranking[last - next_step])
@@ -66,19 +66,23 @@ def _search_freely(packing, ranking, heavy, partners, first, least):  # type: ig
         )
         if leaving < 0 or (next_better > better and next_leaving >= 0 and not first):
             better, leaving, step = next_better, next_leaving, next_step
-        number = np.int32(np.int32(np.int32(np.int32(step * slots) + leaving) * slots) + slot)
+        found = np.int32(np.int32(np.int32(np.int32(step * slots) + leaving) * slots) + slot)
         if leaving < 0:
-            better, number = gain, choice
-        if first:
-            is_any, lightest = best_lane(value(leaving >= 0), step)
-            if is_any != 0:
-                gain, chosen = best_lane(either((leaving >= 0) & (step == lightest), better, least), number)
-                return gain, np.int32(chosen)
-        else:
-            gain, chosen = best_lane(better, number)
-            choice = np.int32(chosen)
+            better, found = gain, np.int32(-1)
+        gain, choice = _agree(better, found, step, first, least, choice)
         start = np.int32(np.int32(start + abreast) + abreast)
     return gain, choice
+
+
+@jit
+def _agree(gain, found, step, first, least, choice):  # type: ignore[no-untyped-def]
+    """Hand every lane the best swap of a round, or what was chosen before; if first, of the lightest partner that has any."""
+    if first:
+        _, lightest = best_lane(type(gain)(found >= 0), step)
+        if step != lightest:
+            gain, found = least, np.int32(-1)
+    gain, chosen = best_lane(gain, either(found >= 0, found, choice))
+    return gain, np.int32(chosen)
 
 
 @jit
@@ -142,7 +146,7 @@ def _search_with_care(items, packing, ranking, heavy, partners, first, copies, l
         group, own_slot = np.int32(0), np.int32(lane())
     heavy_load, heavy_loads = packing.pack_loads[heavy], rest(packing.loads, heavy * slots)
     gain, choice, start = least, np.int32(-1), np.int32(0)
-    while start < partners:
+    while start < partners and (choice < 0 or not first):
         if times(heavy_load - packing.pack_loads[ranking[last - start]], value(0.5)) <= gain:
             break
         step, found = np.int32(start + group), np.int32(-1)
@@ -156,14 +160,7 @@ def _search_with_care(items, packing, ranking, heavy, partners, first, copies, l
                 if coming >= 0:
                     found = np.int32(np.int32(np.int32(np.int32(step * slots) + leaving) * slots) + coming)
                 leaving = np.int32(leaving + WARP)
-        if first:
-            is_any, lightest = best_lane(value(found >= 0), step)
-            if is_any != 0:
-                gain, chosen = best_lane(either((found >= 0) & (step == lightest), gain, least), found)
-                return gain, np.int32(chosen)
-        else:
-            gain, chosen = best_lane(gain, either(found >= 0, found, choice))
-            choice = np.int32(chosen)
+        gain, choice = _agree(gain, found, step, first, least, choice)
         start = np.int32(start + abreast)
     return gain, choice
 

@@ -21,7 +21,7 @@ __all__ = ["DIGITS", "sort_descending"]
 def sort_descending(keys: Any, order: Any, spare: Any) -> None:
     """Write into order (items) the indices of keys (items), largest key first, equal keys by lowest index.
 
-    Keys are finite and not negative.  spare is scratch of items + DIGITS integers.
+    Keys are finite and not negative.  spare is scratch of items + DIGITS integers; on a GPU, which counts no digits, of items.
     """
     if lane() == 0:
         order[:] = np.argsort(-np.asarray(keys), kind="stable")

@@ -333,6 +333,18 @@ def test_lasting_plans_of_whole_nodes_give_the_same_bits(dtype):
 
 
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("slots", "gpus"), [(40, 3), (65, 2)])
+def test_lasting_plans_of_large_packs_give_the_same_bits(slots, gpus, dtype):
+    """So are windows where a warp has fewer lanes than a GPU has slots."""
+    policy = replace(POLICIES["balanced"], starts=1, lasting_swaps=16)
+    steps = np.random.default_rng(17).lognormal(0, 1, (5, 2, slots * gpus * 4 // 5)).astype(dtype)
+    steps[:, 1] = np.ceil(steps[:, 1])  # ties
+    shape = slots * gpus, 1, 1, gpus
+    assert_same(plan_experts(on_gpu(steps), *shape, policy=policy), plan_experts(steps, *shape, policy=policy))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
 def test_replicas_that_noise_has_parted():
     """Where other items come between replicas of an expert, a pack still takes no more of them than it may."""
     policy = Policy(starts=6, noise=(0.2, 2.0), apart="always", tolerance=0.0)

@@ -10,17 +10,19 @@ from numba import njit
 
 from eplb_numba import POLICIES, Topology, plan_experts
 from eplb_numba.policy import find_policy
-from eplb_numba.rules import place, refine
+from eplb_numba.rules import place, refine, trade
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from eplb_numba.rules.node import place_node
 from eplb_numba.rules.noise import STEPS, perturb, stir
+from eplb_numba.rules.norm import eighth, look_up
 from eplb_numba.rules.outlast import outlast_layers
 from eplb_numba.rules.place import Placement, assign_groups, placement_arrays, plan_layers
+from eplb_numba.rules.promise import promise, reach_of
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
-from eplb_numba.rules.scratch import bench_size, cut_stage, cut_tools, outlook_size, stage_size, window_size
+from eplb_numba.rules.scratch import bench_size, cut_outlook, cut_stage, cut_tools, outlook_size, stage_size, window_size
 from eplb_numba.rules.sort import DIGITS, FEW, MANY, NO_END, sort_descending
 from eplb_numba.rules.swap import best_pair_swap
-from eplb_numba.rules.terms import Bench, Job, Tables, layout_of, tactics_of
+from eplb_numba.rules.terms import Bench, Job, Sheet, Tables, layout_of, tactics_of
 
 from . import reference
 from .cases import QUICK_POLICIES, problems
@@ -114,6 +116,91 @@ def test_plain_python_outlasts_the_same(problem, seed):
     np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
     np.testing.assert_array_equal(placement.gpu_loads, compiled.gpu_loads)
     np.testing.assert_array_equal(placement.bounds, compiled.bound)
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.sampled_from([(2, 1), (2, 5), (5, 3), (8, 9)]),
+    count=st.integers(2, 8),
+    skew=st.sampled_from([0.0, 0.3, 2.0, 12.0]),
+    ties=st.booleans(),
+    wide=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_no_swap_gains_more_than_it_promises(shape, count, skew, ties, wide, seed):
+    """A swap gains less than its slot promises, and the best one is found."""
+    (num_gpus, slots), dtype = shape, np.float64 if wide else np.float32
+    num_slots = num_gpus * slots
+    generator = np.random.default_rng(seed)
+    layout = layout_of(Topology(num_slots, num_slots, 1, 1, num_gpus))
+    tables = scratch(layout, dtype)
+    outlook = cut_outlook(Sheet(tables.outlook_values, tables.outlook_integers, layout))
+    loads = generator.lognormal(0, skew, (count, num_slots)) * generator.integers(0, 5, (count, num_slots)).clip(max=1)
+    loads = np.ceil(loads) if ties else loads
+    loads[:, 0] += 1e-3
+    loads = (loads / loads.sum(axis=1, keepdims=True) * num_gpus).astype(dtype)
+    outlook.loads[: count * num_slots] = loads.ravel()
+    outlook.worsts[:], outlook.counts[:], outlook.experts[:] = loads.max(axis=0), 1, np.arange(num_slots)
+    outlook.sizes[:count] = generator.integers(1, 9, count)
+    look_up(count, outlook)
+    reach = reach_of(outlook)
+    outlook.counts[: num_slots // 2] = 3  # so many that not all may swap
+    outlook.experts[: num_slots // 2] //= 2
+    trade._weigh(count, outlook)
+    heavy, copies = int(outlook.burdens.argmax()), 1
+    promise(heavy, count, reach, outlook)
+    gains = np.stack([reckon_gains(heavy, coming, count, outlook) for coming in range(num_slots)], axis=1)
+    gains[:, heavy * slots : (heavy + 1) * slots] = -np.inf
+    others = np.arange(num_slots) // slots != heavy
+    assert np.all((gains < outlook.promises)[:, others])
+    expected = outlook.promises.reshape(num_gpus, slots).max(axis=1)
+    expected[heavy] = -np.inf
+    np.testing.assert_array_equal(outlook.prospects, expected)
+    for leaving in range(slots):
+        for coming in np.flatnonzero(others):
+            if not trade.may_trade(heavy * slots + leaving, coming, slots, copies, outlook):
+                gains[leaving, coming] = -np.inf
+    leaving, coming = np.unravel_index(gains.argmax(), gains.shape)  # the first of several
+    is_worth_it = gains.max() > dtype(trade.LEAST_GAIN) * outlook.burdens[heavy]
+    expected = (heavy * slots + leaving) * num_slots + coming if is_worth_it else -1
+    assert trade._best_of_all(heavy, count, copies, outlook) == expected
+    swap, says_little = trade._best_promised(heavy, count, copies, reach, outlook)
+    assert says_little or swap == expected
+
+
+def reckon_gains(heavy, coming, count, outlook):
+    """Give what the burdens fall by if each item of the heavy GPU is swapped for the one in a slot."""
+    slots, num_slots, num_gpus, value = outlook.slots, len(outlook.costs), len(outlook.burdens), outlook.costs.dtype.type
+    light = coming // slots
+    costs = np.zeros(slots, value)
+    for scenario in range(count):
+        loads = outlook.slot_loads[scenario * num_slots : (scenario + 1) * num_slots]
+        gpu_loads = outlook.gpu_loads[scenario * num_gpus : (scenario + 1) * num_gpus]
+        leaving = loads[heavy * slots : (heavy + 1) * slots]
+        powers = eighth(gpu_loads[heavy] - leaving + loads[coming]) + eighth(gpu_loads[light] - loads[coming] + leaving)
+        costs += powers * outlook.slopes[scenario]
+    return outlook.burdens[heavy] + outlook.burdens[light] - costs
+
+
+def test_few_swaps_are_reckoned_out(monkeypatch):
+    """Where items are small beside a GPU's load, few slots promise more than the best swap gains."""
+    searches, tries = count_calls(trade, "_best_promised", monkeypatch), count_calls(trade, "_try_slot", monkeypatch)
+    generator = np.random.default_rng(3)
+    steps = (generator.lognormal(0, 1, (1, 1, 64)) * generator.lognormal(0, 0.3, (8, 1, 64))).astype(np.float32)
+    layout = layout_of(Topology(64, 72, 1, 1, 8))
+    placement = Placement(*(np.zeros(shape, kind) for shape, kind in placement_arrays(1, layout, steps.dtype)))
+    job = Job(steps.sum(axis=0), steps, layout, tactics_of(POLICIES["balanced"], 0, steps.dtype))
+    plan_layers(job, 0, 1, scratch(layout, steps.dtype), placement)
+    outlast_layers(job, 0, 1, scratch(layout, steps.dtype), placement)
+    assert len(searches) > 64
+    assert len(tries) < 6 * len(searches)  # of 63 slots
+
+
+def count_calls(module, name, monkeypatch):
+    """Note each call of a function of a module."""
+    calls, function = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *given: calls.append(name) or function(*given))
+    return calls
 
 
 def test_plain_python_packs_and_replicates_the_same():

@@ -167,8 +167,8 @@ def _lasting_orders(
     work, placement = room.work, results.seen_placement
     num_layers = len(work.sound)
     window_bytes = work.window_values.nbytes // num_layers if work.window_from > 0 else 0
-    # A lane judges three swaps at a time; for float64 many lanes would have too few registers.
-    by_many = layout.node_slots * -(-layout.gpu_slots // 3) > LASTING_LANES and work.loads.dtype.itemsize == 4
+    # A lane looks at a slot; for float64 many lanes would have too few registers.
+    by_many = layout.node_slots > LASTING_LANES and work.loads.dtype.itemsize == 4
     kernel, lanes = (KERNELS.outlast_by_many, MANY_LANES) if by_many else (KERNELS.outlast, LASTING_LANES)
     read = layout, work, placement
     outlast = layout, tactics, work, room.scratch, room.outlook

@@ -9,7 +9,7 @@ from numba.cuda.extending import register_jitable as jit
 
 from .instructions import NONE, among, bits_of, either, float_of, largest, lowest
 
-__all__ = ["best_of_warp", "best_rank", "is_first_lowest", "lowest_lane", "lowest_of", "rank_of", "unrank"]
+__all__ = ["best_of_warp", "best_rank", "highest_of", "is_first_lowest", "lowest_lane", "lowest_of", "rank_of", "unrank"]
 
 SIGN, WIDE_SIGN = np.uint32(2**31), np.uint64(2**63)
 
@@ -79,6 +79,10 @@ def lowest_of(load):  # type: ignore[no-untyped-def]
     """Give the lowest load of the lanes of a warp, none of which is negative."""
 
 
+def highest_of(load):  # type: ignore[no-untyped-def]
+    """Give the highest load of the lanes of a warp, none of which is negative."""
+
+
 def lowest_lane(load, own):  # type: ignore[no-untyped-def]
     """Give the lowest load of the lanes of a warp, none of which is negative, and the first that has it; own is the lane."""
 
@@ -92,6 +96,13 @@ def _lowest_of(load):  # type: ignore[no-untyped-def]
     if load == types.float32:
         return lambda load: float_of(np.uint32(lowest(np.int32(bits_of(load)))))  # these sort like their floats
     return lambda load: -best_of_warp(-load, 0)[0]
+
+
+@overload(highest_of, target="cuda")
+def _highest_of(load):  # type: ignore[no-untyped-def]
+    if load == types.float32:
+        return lambda load: float_of(largest(bits_of(load)))
+    return lambda load: best_of_warp(load, 0)[0]
 
 
 @overload(lowest_lane, target="cuda")

@@ -16,14 +16,19 @@ __all__: list[str] = []
 
 def _total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
     def total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
-        """Read four at a time, for reading takes longest; add them up one after the other."""
-        total = loads.dtype.type(0)
-        place = np.int32(first)
+        """Read the next four while the last ones are added up one after the other, for reading takes longest."""
+        total, place = loads.dtype.type(0), np.int32(first)
         end = np.int32(place + np.int32(size))
-        while place + 3 < end:
+        if place + 3 < end:
             four = rest(loads, place)
-            total = total + four[0] + four[1] + four[2] + four[3]
+            one, two, three, last = four[0], four[1], four[2], four[3]
             place = np.int32(place + 4)
+            while place + 3 < end:
+                four = rest(loads, place)
+                total = total + one + two + three + last
+                one, two, three, last = four[0], four[1], four[2], four[3]
+                place = np.int32(place + 4)
+            total = total + one + two + three + last
         while place < end:
             total += loads[place]
             place = np.int32(place + 1)

@@ -14,7 +14,7 @@ from .sums import total_in_line
 from .terms import Outlook
 from .words import barrier, mine, root, rule, times
 
-__all__ = ["add_up", "eighth", "eighth_root", "look_up", "norm_of"]
+__all__ = ["add_up", "eighth", "eighth_root", "look_up", "norm_of", "seventh"]
 
 
 @rule
@@ -56,9 +56,10 @@ def add_up(gpu: int, scenario: int, outlook: Outlook) -> None:
     num_slots, num_gpus, slots = len(outlook.costs), len(outlook.burdens), outlook.slots
     first = scenario * num_slots + gpu * slots
     total = total_in_line(outlook.slot_loads, first, slots)
-    if len(outlook.around) > 0:
+    if len(outlook.sevenths) > 0:
+        seventh_power = seventh(total)
         for slot in range(first, first + slots):
-            outlook.around[slot] = total
+            outlook.around[slot], outlook.sevenths[slot] = total, seventh_power
     outlook.gpu_loads[scenario * num_gpus + gpu] = total
     outlook.powers[scenario * num_gpus + gpu] = eighth(total)
 
@@ -69,6 +70,13 @@ def eighth(load: Any) -> Any:
     square = times(load, load)
     fourth = times(square, square)
     return times(fourth, fourth)
+
+
+@rule
+def seventh(load: Any) -> Any:
+    """Give the seventh power."""
+    square = times(load, load)
+    return times(times(times(square, square), square), load)
 
 
 @rule

@@ -221,6 +221,14 @@ def _cut_outlook(sheet: Sheet) -> tuple[Outlook, Any, Any]:
     loads, values = take(values, MOST_SCENARIOS * experts)
     slot_loads, values = take(values, MOST_SCENARIOS * slots)
     around, values = take(values, aside(values, MOST_SCENARIOS * slots))
+    sevenths, values = take(values, aside(values, MOST_SCENARIOS * slots))
+    pulls, values = take(values, aside(values, MOST_SCENARIOS * slots))
+    heights, values = take(values, aside(values, MOST_SCENARIOS))
+    bends, values = take(values, aside(values, MOST_SCENARIOS))
+    lightest, values = take(values, aside(values, MOST_SCENARIOS))
+    heaviest, values = take(values, aside(values, MOST_SCENARIOS))
+    promises, values = take(values, aside(values, slots))
+    prospects, values = take(values, aside(values, gpus))
     gpu_loads, values = take(values, MOST_SCENARIOS * gpus)
     powers, values = take(values, MOST_SCENARIOS * gpus)
     sizes, values = take(values, MOST_SCENARIOS)
@@ -238,6 +246,14 @@ def _cut_outlook(sheet: Sheet) -> tuple[Outlook, Any, Any]:
         loads,
         slot_loads,
         around,
+        sevenths,
+        pulls,
+        heights,
+        bends,
+        lightest,
+        heaviest,
+        promises,
+        prospects,
         gpu_loads,
         powers,
         sizes,

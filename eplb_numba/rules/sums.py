@@ -6,7 +6,7 @@ from typing import Any
 
 from .words import best_lane, mine, rule, word
 
-__all__ = ["largest_here", "largest_of", "smallest_of", "total_here", "total_in_line", "total_of"]
+__all__ = ["ends_of", "largest_here", "largest_of", "smallest_of", "total_here", "total_in_line", "total_of"]
 
 
 @word
@@ -61,6 +61,15 @@ def largest_here(loads: Any) -> Any:
     for index in range(1, len(loads)):
         largest = max(largest, loads[index])
     return largest
+
+
+@rule
+def ends_of(loads: Any) -> tuple[Any, Any]:
+    """Give the smallest load and the largest one, without help from other lanes."""
+    smallest = largest = loads[0]
+    for index in range(1, len(loads)):
+        smallest, largest = min(smallest, loads[index]), max(largest, loads[index])
+    return smallest, largest
 
 
 @rule

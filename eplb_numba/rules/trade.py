@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 
 from .norm import add_up, eighth, eighth_root
+from .promise import promise, reach_of
 from .scratch import recall_outlook
-from .sums import total_in_line
+from .sums import ends_of, total_in_line
 from .terms import LEAST_NORMAL, Outlook
-from .words import barrier, best_lane, lane, mine, mine_from, parts, rule, times, word
+from .words import barrier, best_lane, lane, lanes, mine, mine_from, parts, rule, times, word
 
-__all__ = ["LEAST_GAIN", "burden_of", "may_trade", "slope_of", "trade"]
+__all__ = ["LEAST_GAIN", "may_trade", "slope_of", "trade"]
 
 LEAST_GAIN = 2.0**-13  # of the burden of the GPU that swaps
+FEW = 5  # where more than one slot in so many promises too much, all swaps are reckoned out in line, which is sooner done
+DOUBTS = 4  # searches that do so at once, after one where promises said little
+NONE = -1  # no swap
 
 
 @word
@@ -27,12 +31,20 @@ def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
 
     A GPU that has no such swap waits until another one has had one.  Gives the number of searches that this took.
     """
+    reach, doubts = reach_of(outlook), 0
     _weigh(count, outlook)
     for search in range(rounds):
         heavy = _most_burdened(outlook)
         if heavy < 0:
             return search
-        swap = _best_trade(heavy, count, copies, outlook)
+        swap, says_little = NONE, True
+        if doubts == 0:
+            swap, says_little = _best_promised(heavy, count, copies, reach, outlook)
+            doubts = DOUBTS if says_little else 0
+        else:
+            doubts -= 1
+        if says_little:
+            swap = _best_of_all(heavy, count, copies, outlook)
         if swap < 0:
             if lane() == 0:
                 outlook.fill[heavy] = 1
@@ -48,11 +60,14 @@ def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
 def _weigh(count: int, outlook: Outlook) -> None:
     """Work out the slope of each scenario's norm and the burden of each GPU."""
     outlook = recall_outlook(outlook)
+    num_gpus = len(outlook.burdens)
     for scenario in mine(count):
         outlook.slopes[scenario] = slope_of(scenario, outlook)
+        gpu_loads = outlook.gpu_loads[scenario * num_gpus : (scenario + 1) * num_gpus]
+        outlook.lightest[scenario], outlook.heaviest[scenario] = ends_of(gpu_loads)
     barrier()
-    for gpu in mine(len(outlook.burdens)):
-        outlook.burdens[gpu] = burden_of(gpu, count, outlook)
+    for gpu in mine(num_gpus):
+        outlook.burdens[gpu] = _burden_of(gpu, count, outlook)
     barrier()
 
 
@@ -68,7 +83,7 @@ def slope_of(scenario: int, outlook: Outlook) -> Any:
 
 
 @rule
-def burden_of(gpu: int, count: int, outlook: Outlook) -> Any:
+def _burden_of(gpu: int, count: int, outlook: Outlook) -> Any:
     """Give the burden of a GPU."""
     burden = outlook.means.dtype.type(0)
     for scenario in range(count):
@@ -90,19 +105,51 @@ def _most_burdened(outlook: Outlook) -> int:
 
 
 @rule
-def _best_trade(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
+def _best_promised(heavy: int, count: int, copies: int, reach: Any, outlook: Outlook) -> tuple[int, bool]:
+    """Give the swap that `_best_of_all` gives, and false; or, where too many slots promise too much to try them, true.
+
+    Only slots that promise more than the best swap so far are tried, those of the most promising GPU first.
+    """
+    value = outlook.costs.dtype.type
+    prospects, promises, slots = outlook.prospects, outlook.promises, outlook.slots
+    promise(heavy, count, reach, outlook)
+    gain, swap = times(value(LEAST_GAIN), outlook.burdens[heavy]), NONE
+    most, first = gain, -1
+    for light in mine(len(prospects)):
+        if prospects[light] > most:
+            most, first = prospects[light], light
+    if first >= 0:
+        gain, swap = _try_gpu(heavy, first, count, copies, outlook, gain, swap)
+    promising = 0
+    for light in mine(len(prospects)):
+        if light != first and light != heavy:
+            for coming in range(light * slots, (light + 1) * slots):
+                promising += np.int64(promises[coming] > gain)
+    most, _ = best_lane(value(promising), 0)
+    if times(most, value(FEW * lanes())) > value(len(promises)):
+        return NONE, True
+    for light in mine(len(prospects)):
+        if prospects[light] > gain and light != first:
+            gain, swap = _try_gpu(heavy, light, count, copies, outlook, gain, swap)
+    barrier()
+    _, swap = best_lane(gain if swap >= 0 else value(-1), swap)
+    return swap, False
+
+
+@rule
+def _best_of_all(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
     """Give the swap of an item of the heavy GPU that lowers the burdens most, as leaving * slots in all + coming, or -1."""
     value = outlook.costs.dtype.type
     num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
     slots = outlook.slots
     burden = outlook.burdens[heavy]
-    gain, swap = times(value(LEAST_GAIN), burden), -1
+    gain, swap = times(value(LEAST_GAIN), burden), NONE
     for leaving in range(heavy * slots, (heavy + 1) * slots):
         for coming in mine(num_slots):
             outlook.costs[coming] = 0
         for scenario in range(count):
             first = scenario * num_slots
-            _add_costs(
+            _add_costs_of_all(
                 outlook.slot_loads[first : first + num_slots],
                 outlook.around[first : first + num_slots],
                 outlook.costs,
@@ -124,12 +171,57 @@ def _best_trade(heavy: int, count: int, copies: int, outlook: Outlook) -> int:
 
 
 @rule
-def _add_costs(slot_loads: Any, around: Any, costs: Any, leaving: Any, heavy_load: Any, slope: Any) -> None:
+def _add_costs_of_all(slot_loads: Any, around: Any, costs: Any, leaving: Any, heavy_load: Any, slope: Any) -> None:
     """Add to costs (slots) the weighted powers of the two GPUs once the leaving load has gone for that in each slot."""
     rest = heavy_load - leaving
     for coming in mine(len(costs)):
         load = slot_loads[coming]
         costs[coming] += times(eighth(rest + load) + eighth(around[coming] - load + leaving), slope)
+
+
+@rule
+def _try_gpu(heavy: int, light: int, count: int, copies: int, outlook: Outlook, gain: Any, swap: int) -> tuple[Any, int]:
+    """Give the better of a swap and the best one with another GPU that gains more, or as much with a lower number."""
+    for coming in range(light * outlook.slots, (light + 1) * outlook.slots):
+        if outlook.promises[coming] > gain:
+            gain, swap = _try_slot(heavy, light, coming, count, copies, outlook, gain, swap)
+    return gain, swap
+
+
+@rule
+def _try_slot(
+    heavy: int, light: int, coming: int, count: int, copies: int, outlook: Outlook, gain: Any, swap: int
+) -> tuple[Any, int]:
+    """Do that for the item in one slot: reckon out what it costs in place of each item of the heavy GPU."""
+    num_slots, num_gpus, slots = len(outlook.costs), len(outlook.burdens), outlook.slots
+    costs = outlook.costs[light * slots : (light + 1) * slots]  # no other lane needs those of this GPU
+    costs[:] = 0
+    for scenario in range(count):
+        first = scenario * num_slots
+        _add_costs(
+            outlook.slot_loads[first + heavy * slots : first + (heavy + 1) * slots],
+            outlook.slot_loads[first + coming],
+            outlook.gpu_loads[scenario * num_gpus + heavy],
+            outlook.gpu_loads[scenario * num_gpus + light],
+            outlook.slopes[scenario],
+            costs,
+        )
+    before = outlook.burdens[heavy] + outlook.burdens[light]
+    for place in range(slots):
+        better, leaving = before - costs[place], heavy * slots + place
+        number = leaving * num_slots + coming
+        if (better > gain or (better == gain and number < swap)) and may_trade(leaving, coming, slots, copies, outlook):
+            gain, swap = better, number
+    return gain, swap
+
+
+@rule
+def _add_costs(leaving: Any, coming: Any, heavy_load: Any, light_load: Any, slope: Any, costs: Any) -> None:
+    """Add to costs (leaving) the weighted powers of the two GPUs once each leaving load has gone for the coming one."""
+    rest = light_load - coming
+    for place in range(len(costs)):
+        load = leaving[place]
+        costs[place] += times(eighth(heavy_load - load + coming) + eighth(rest + load), slope)
 
 
 @rule

@@ -458,7 +458,9 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                     result = _cut(_integers(operation, _signed(a, kind), second, kind), kind)
                     if (operation == DIV or operation == REM) and (kind == S64 or kind == U64):
                         latency = WIDE_INTEGER_DIVISION
-                if kind == U64 or kind == S64 or kind == F64:
+                if operation == MOV:  # the assembler gives the register another name instead
+                    latency = 0
+                elif kind == U64 or kind == S64 or kind == F64:
                     clock = start + 2
                 else:
                     clock = start + 1

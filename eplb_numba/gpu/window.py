@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import cuda
 from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
 from ..rules import sums, window
 from ..rules.terms import MOST_STEPS, STEP_STRIDE
 from ..rules.words import barrier, lane, lanes, mine, times
+from .instructions import either
 from .strips import rest
 
 __all__: list[str] = []
+
+READ_AT_ONCE = 16  # loads of a step, by the lane that adds them up
 
 
 def _total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
@@ -39,17 +43,17 @@ def _total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
 
 def _total_of_step(steps, step, layer, loads):  # type: ignore[no-untyped-def]
     def total_of_step(steps, step, layer, loads):  # type: ignore[no-untyped-def]
+        """Read many at a time, and then add them up one after the other: global memory is far away."""
         value = loads.dtype.type
-        total = value(0)
-        place, end = np.int64(0), np.int64(steps.shape[2])
-        while place + 3 < end:
-            one, two = abs(value(steps[step, layer, place])), abs(value(steps[step, layer, place + 1]))
-            three, four = abs(value(steps[step, layer, place + 2])), abs(value(steps[step, layer, place + 3]))
-            total = total + one + two + three + four
-            place += 4
+        total, place, end = value(0), np.int64(0), np.int64(steps.shape[2])
+        some = cuda.local.array(READ_AT_ONCE, value)
         while place < end:
-            total += abs(value(steps[step, layer, place]))
-            place += 1
+            for turn in range(READ_AT_ONCE):
+                expert = min(place + turn, end - 1)
+                some[turn] = value(steps[step, layer, expert])
+            for turn in range(READ_AT_ONCE):
+                total += either(place + turn < end, abs(some[turn]), value(0))
+            place += READ_AT_ONCE
         return total
 
     return total_of_step

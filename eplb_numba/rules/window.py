@@ -22,6 +22,8 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
     """Read a layer of steps (steps, layers, experts) into scenarios; give their number, 1 where all steps are identical."""
     value = window.loads.dtype.type
     num_experts = steps.shape[2]
+    for place in mine(len(window.loads)):
+        window.loads[place] = 0  # scenarios that there are not are measured, too, for vector units like whole rows
     count = measured = 0
     for step in range(len(steps)):
         if step % MOST_STEPS == 0:
@@ -46,7 +48,7 @@ def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
 @rule
 def _add_up(steps: Any, layer: int, first: int, window: Window) -> None:
     """Add up the loads of each of the next steps."""
-    barrier()  # whoever still reads the last ones
+    barrier()  # whoever still reads the last ones, or clears their loads
     for step in mine_from(first, min(first + MOST_STEPS, len(steps))):
         window.totals[step - first] = total_of_step(steps, step, layer, window.loads)
     barrier()
@@ -73,18 +75,36 @@ def measure_one(scenario: int, count: int, num_experts: int, window: Window) -> 
     """Measure the distances of a scenario to the first count others: by how much merging them adds to the squares."""
     loads, sizes, distances, _ = window
     row = scenario * MOST_STEPS
-    for other in mine(count):
-        distances[row + other] = 0
-    for expert in range(num_experts):
-        own = loads[expert * STEP_STRIDE + scenario]
-        for other in mine(count):
-            gap = own - loads[expert * STEP_STRIDE + other]
-            distances[row + other] += times(gap, gap)
+    squares = distances[row : row + MOST_STEPS]
+    for other in mine(MOST_STEPS):
+        squares[other] = 0
+    fours = num_experts - num_experts % 4
+    for expert in range(0, fours, 4):
+        _add_squares_of_four(loads[expert * STEP_STRIDE : (expert + 4) * STEP_STRIDE], scenario, squares)
+    for expert in range(fours, num_experts):
+        for other in mine(MOST_STEPS):
+            gap = loads[expert * STEP_STRIDE + scenario] - loads[expert * STEP_STRIDE + other]
+            squares[other] += times(gap, gap)
     for other in mine(count):
         distance = times(distances[row + other], times(sizes[scenario], sizes[other]) / (sizes[scenario] + sizes[other]))
         distances[row + other] = distance
         distances[other * MOST_STEPS + scenario] = distance
     barrier()
+
+
+@rule
+def _add_squares_of_four(loads: Any, scenario: int, squares: Any) -> None:
+    """Add the squares of the gaps to each other scenario in the loads of four experts, one after the other."""
+    one, two = loads[:MOST_STEPS], loads[STEP_STRIDE : STEP_STRIDE + MOST_STEPS]
+    three, four = loads[2 * STEP_STRIDE : 2 * STEP_STRIDE + MOST_STEPS], loads[3 * STEP_STRIDE : 3 * STEP_STRIDE + MOST_STEPS]
+    own_one, own_two, own_three, own_four = one[scenario], two[scenario], three[scenario], four[scenario]
+    for other in mine(MOST_STEPS):
+        gap, gap_of_two = own_one - one[other], own_two - two[other]
+        gap_of_three, gap_of_four = own_three - three[other], own_four - four[other]
+        total = squares[other] + times(gap, gap)
+        total += times(gap_of_two, gap_of_two)
+        total += times(gap_of_three, gap_of_three)
+        squares[other] = total + times(gap_of_four, gap_of_four)
 
 
 @rule

@@ -73,7 +73,7 @@ class Policy:
     lasting_swaps : int
         The most searches for a swap in a lasting plan of a layer, shared out among its nodes.
     lasting_starts : int
-        The most greedy starts among which they are shared out, up to four searches for each GPU to a start.
+        The most greedy starts among which they are shared out, up to three searches for each GPU to a start.
     max_replicas : int
         The most replicas that an expert may get; 0 is no limit.
     summary : str
@@ -165,7 +165,7 @@ POLICIES = MappingProxyType(
             apart="where_cheap",
             objective="lasting",
             lasting_starts=8,
-            lasting_swaps=128,
+            lasting_swaps=96,
             summary="Ours. Replicas of one expert on different GPUs; stops within 0.1 % of the bound, and where one greedy "
             "start with swaps does not get there, tries two-for-two swaps and then further starts.",
         ),

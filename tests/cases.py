@@ -97,3 +97,10 @@ def problems(draw, hierarchical=None, dtypes=(np.float32, np.float64)):
     """Draw a weight and the four numbers that follow it."""
     topology = draw(topologies(hierarchical))
     return draw(weights(topology[0], dtypes=dtypes)), topology[1:]
+
+
+# Windows of 15 slots on 5 GPUs in which GPUs that rest find a swap later: after all rest, and after another's swap with them.
+RESTING = (
+    np.float32([[[5, 4, 9, 4, 5, 9, 8, 8]], [[7, 3, 5, 4, 1, 2, 2, 9]]]),
+    np.float32([[[0, 1, 9, 7, 0, 1, 2, 1, 3]], [[7, 6, 6, 9, 8, 4, 3, 1, 6]]]),
+)

@@ -125,8 +125,11 @@ def exchange(placed, one, other):
 
 
 def refine(placed, rounds, copies):
-    """Let the most burdened GPU swap as long as that helps; give the result and the number of searches."""
-    value, waiting = placed.value, set()
+    """Let the most burdened GPU swap as long as that helps; give the result and the number of searches.
+
+    One that has no swap rests until it is part of another one's, or, if there were swaps since then, until all rest.
+    """
+    value, resting, is_stale = placed.value, set(), False
     for search in range(rounds):
         slopes, burdens = [], [value(0)] * placed.num_gpus
         for loads, size in placed.scenarios:
@@ -134,15 +137,18 @@ def refine(placed, rounds, copies):
             total = add(powers, value)
             slopes.append(size * eighth_root(total) / total if total >= 2.0**-126 else value(0))
             burdens = [burden + power * slopes[-1] for burden, power in zip(burdens, powers, strict=True)]
-        ready = [gpu for gpu in range(placed.num_gpus) if gpu not in waiting]
-        if not ready:
-            return placed, search
+        if len(resting) == placed.num_gpus:
+            if not is_stale:
+                return placed, search
+            resting, is_stale = set(), False
+        ready = [gpu for gpu in range(placed.num_gpus) if gpu not in resting]
         heavy = max(ready, key=lambda gpu: (burdens[gpu], -gpu))
         swap = best_swap(placed, heavy, slopes, burdens, copies)
         if swap is None:
-            waiting.add(heavy)
+            resting.add(heavy)
         else:
-            placed, waiting = exchange(placed, *swap), set()
+            placed, is_stale = exchange(placed, *swap), True
+            resting -= {heavy, swap[1] * placed.num_gpus // len(placed.slots)}
     return placed, rounds
 
 
@@ -217,7 +223,7 @@ def outlast(slots, counts, num_gpus, scenarios, policy, rounds, stream):
         packed = pack(scenarios, counts, num_gpus, slots_per_gpu, copies, disturbed)
         if packed is not None:
             placed = Placed(packed, counts, num_gpus, scenarios)
-            placed, searches = refine(placed, min(rounds, 4 * num_gpus), copies)
+            placed, searches = refine(placed, min(rounds, 3 * num_gpus), copies)
             rounds -= searches
             if placed.norm() < best.norm():
                 best = placed

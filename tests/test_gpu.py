@@ -23,7 +23,7 @@ from eplb_numba.gpu.block import OFFER_BYTES
 from eplb_numba.gpu.tries import try_and_turn
 from eplb_numba.rules.words import best_lane, lane, lanes
 
-from .cases import QUICK_POLICIES, any_policies, problems, topologies, weights
+from .cases import QUICK_POLICIES, RESTING, any_policies, problems, topologies, weights
 
 SIMULATED = "NUMBA_ENABLE_CUDASIM" in os.environ
 ON_MACHINE = "TESTS_ON_MACHINE" in os.environ
@@ -237,6 +237,14 @@ def test_lasting_plans_give_the_same_bits(problem, seed, num_steps, lanes):
     policy = replace(POLICIES["balanced"], lasting_swaps=12, lasting_starts=2)
     theirs = plan_experts(on_gpu(steps), *numbers, policy=policy, seed=seed)
     assert_same(theirs, plan_experts(steps, *numbers, policy=policy, seed=seed))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take a minute")
+@pytest.mark.parametrize("steps", RESTING)
+def test_gpus_that_rest_give_the_same_bits(steps):
+    """GPUs that have no swap at first, but later, are the same."""
+    policy = replace(POLICIES["balanced"], lasting_swaps=16, lasting_starts=2)
+    assert_same(plan_experts(on_gpu(steps), 15, 1, 1, 5, policy=policy), plan_experts(steps, 15, 1, 1, 5, policy=policy))
 
 
 @settings(max_examples=EXAMPLES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eplb_numba import POLICIES, Planner, metrics, plan_experts
 
 from . import lasting, reference
-from .cases import problems
+from .cases import RESTING, problems
 
 SUM = replace(POLICIES["balanced"], objective="sum")
 QUICK = replace(POLICIES["balanced"], lasting_swaps=16, lasting_starts=2)
@@ -50,6 +50,8 @@ NEXT_TO_NO_LOAD = np.float32([[[3e6, 2, 2, 1], [1e6, 0, 0, 0]], [[0, 3, 2, 3], [
 
 
 @settings(max_examples=100)
+@example(window=(RESTING[0], (15, 1, 1, 5)), seed=0)
+@example(window=(RESTING[1], (15, 1, 1, 5)), seed=0)
 @example(window=(NEXT_TO_NO_LOAD, (4, 4, 2, 2)), seed=0)
 @given(window=windows(num_steps=(1, 2, 3, 5, 10)), seed=st.integers(0, 2**64 - 1))
 def test_lasting_plans_equal_the_reference(window, seed):

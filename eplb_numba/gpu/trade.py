@@ -29,10 +29,10 @@ def _trade(count, copies, rounds, outlook):  # type: ignore[no-untyped-def]
         """Let one warp carry out swaps and weigh, and all of them look for the next swap: so they meet twice in a search."""
         _clear_rest(count, outlook)
         reach = reach_of(outlook)
-        heavy, swap, search = np.int32(-1), np.int32(-1), np.int64(0)
+        heavy, swap, search, is_stale = np.int32(-1), np.int32(-1), np.int64(0), False
         while True:
             if lane() < WARP:
-                heavy = _next_heavy(heavy, swap, np.int32(count), search == 0, outlook)
+                heavy, is_stale = _next_heavy(heavy, swap, np.int32(count), search == 0, is_stale, outlook)
                 if lane() == 0:
                     post(heavy)
             barrier()
@@ -65,8 +65,11 @@ def _clear_rest(count, outlook):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _next_heavy(heavy, swap, count, is_first, outlook):  # type: ignore[no-untyped-def]
-    """Carry out the swap that the heavy GPU has, or note that it has none; give the GPU to look at next, or -1."""
+def _next_heavy(heavy, swap, count, is_first, is_stale, outlook):  # type: ignore[no-untyped-def]
+    """Carry out the swap that the heavy GPU has, or let it rest; give the GPU to look at next, or -1.
+
+    Besides, tell whether there have been swaps since all were awake.
+    """
     outlook = recall_outlook(outlook)
     own, num_gpus = np.int32(lane()), np.int32(len(outlook.burdens))
     if swap >= 0:
@@ -82,7 +85,22 @@ def _next_heavy(heavy, swap, count, is_first, outlook):  # type: ignore[no-untyp
             outlook.burdens[gpu] = _burden_of(gpu, outlook)
             gpu = np.int32(gpu + WARP)
     meet_warp()
-    most, heaviest, gpu = outlook.burdens.dtype.type(-1), np.int32(-1), own
+    is_stale = is_stale or swap >= 0
+    heavy = _most_burdened(outlook)
+    if heavy < 0 and is_stale:
+        gpu = own
+        while gpu < num_gpus:
+            outlook.fill[gpu] = 0
+            gpu = np.int32(gpu + WARP)
+        is_stale, heavy = False, _most_burdened(outlook)  # a lane looks at what it has written
+    return heavy, is_stale
+
+
+@jit
+def _most_burdened(outlook):  # type: ignore[no-untyped-def]
+    """Give the GPU with the largest burden of those that do not rest, or -1."""
+    num_gpus, gpu = np.int32(len(outlook.burdens)), np.int32(lane())
+    most, heaviest = outlook.burdens.dtype.type(-1), np.int32(-1)
     while gpu < num_gpus:
         if outlook.fill[gpu] == 0 and outlook.burdens[gpu] > most:
             most, heaviest = outlook.burdens[gpu], gpu
@@ -106,13 +124,14 @@ def _burden_of(gpu, outlook):  # type: ignore[no-untyped-def]
 @jit
 def _carry_out(swap, count, outlook):  # type: ignore[no-untyped-def]
     """Carry out a swap; two lanes see to each scenario."""
-    num_slots, num_gpus, own = np.int32(len(outlook.costs)), np.int32(len(outlook.burdens)), np.int32(lane())
+    num_slots, own = np.int32(len(outlook.costs)), np.int32(lane())
     leaving, coming = parts(swap, num_slots)
     heavy, light = np.int32(quotient(leaving, outlook.slots)), np.int32(quotient(coming, outlook.slots))
     experts, ranks = outlook.experts, outlook.ranks
     if own == 0:
         experts[leaving], experts[coming] = experts[coming], experts[leaving]
         ranks[leaving], ranks[coming] = ranks[coming], ranks[leaving]
+        outlook.fill[heavy] = outlook.fill[light] = 0
     scenario, of_light = own >> np.int32(1), own & np.int32(1)
     if scenario < count and of_light == 0:
         loads = rest(outlook.slot_loads, scenario * num_slots)
@@ -120,10 +139,6 @@ def _carry_out(swap, count, outlook):  # type: ignore[no-untyped-def]
     meet_warp()
     if scenario < count:
         add_up(either(of_light == 1, light, heavy), scenario, outlook)
-    gpu = own
-    while gpu < num_gpus:
-        outlook.fill[gpu] = 0
-        gpu = np.int32(gpu + WARP)
     meet_warp()
 
 

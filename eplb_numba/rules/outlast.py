@@ -22,7 +22,7 @@ from .words import barrier, lane, mine, rule
 
 __all__ = ["outlast_layers", "outlast_node"]
 
-ROUNDS = 4  # searches for each GPU, from one start; what is left of them goes to further starts
+ROUNDS = 3  # searches for each GPU, from one start; what is left of them goes to further starts
 
 
 @rule

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from .norm import seventh
+from .sums import largest_here
 from .terms import MOST_SCENARIOS, Outlook
-from .words import barrier, best_lane, mine, rule, times
+from .words import barrier, best_lane, inlined_word, mine, mine_from, rule, times
 
 __all__ = ["MARGIN", "bend_of", "margin_of", "promise", "reach_of"]
 
@@ -35,11 +36,11 @@ def reach_of(outlook: Outlook) -> Any:
     return reach
 
 
-@rule
+@inlined_word
 def promise(heavy: int, count: int, reach: Any, outlook: Outlook) -> None:
     """Note for each slot what no item of the heavy GPU can gain more than by a swap for the one in it; for each GPU, the most.
 
-    Costs serve for what depends on the item in a slot alone: it is taken off the slot's promise.
+    Its own slots promise nothing.  Costs serve for what depends on the item in a slot alone: it is taken off the promise.
     """
     value = outlook.means.dtype.type
     num_slots, promises, losses = len(outlook.costs), outlook.promises, outlook.costs
@@ -72,13 +73,20 @@ def promise(heavy: int, count: int, reach: Any, outlook: Outlook) -> None:
         loads, less = _leaving(leaving, count, outlook)
         _raise(outlook.pulls, loads, less, promises)
     barrier()
-    margin = times(margin, value(MARGIN))
+    _settle(losses, times(margin, value(MARGIN)), promises)
+    barrier()
+    for coming in mine_from(heavy * outlook.slots, (heavy + 1) * outlook.slots):
+        promises[coming] = -np.inf
+    barrier()
     for light in mine(len(outlook.burdens)):
-        prospect = value(-np.inf)
-        for coming in range(light * outlook.slots, (light + 1) * outlook.slots):
-            promises[coming] = times(promises[coming] - losses[coming] + margin, value(8))
-            prospect = max(prospect, promises[coming])
-        outlook.prospects[light] = prospect if light != heavy else value(-np.inf)
+        outlook.prospects[light] = largest_here(promises[light * outlook.slots : (light + 1) * outlook.slots])
+
+
+@rule
+def _settle(losses: Any, margin: Any, promises: Any) -> None:
+    """Take off each promise what depends on the item in the slot alone."""
+    for coming in mine(len(promises)):
+        promises[coming] = times(promises[coming] - losses[coming] + margin, type(margin)(8))
 
 
 @rule
@@ -108,7 +116,7 @@ def margin_of(height: Any, slope: Any, bend: Any, heaviest: Any, reach: Any) -> 
     return times(steepest, reach + reach + times(heaviest, value(0.5))) + times(times(bend, reach), times(reach, value(4)))
 
 
-@rule
+@inlined_word
 def _pull(slot_loads: Any, sevenths: Any, seventh_load: Any, slope: Any, bend: Any, pulls: Any, losses: Any) -> None:
     """Work out in one scenario the pull of what lies in each slot, and add what it takes off the slot's promises."""
     for coming in mine(len(losses)):

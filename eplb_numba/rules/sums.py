@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numba import types
+from numba.extending import overload
+
 from .words import best_lane, mine, rule, word
 
-__all__ = ["ends_of", "largest_here", "largest_of", "smallest_of", "total_here", "total_in_line", "total_of"]
+__all__ = ["largest_here", "largest_of", "note_ends", "smallest_of", "total_here", "total_in_line", "total_of"]
 
 
 @word
@@ -30,8 +34,8 @@ def total_here(loads: Any) -> Any:
 def total_in_line(loads: Any, first: int, size: int) -> Any:
     """Add up some loads one after the other; each lane by itself."""
     total = loads.dtype.type(0)
-    for index in range(first, first + size):
-        total += loads[index]
+    for load in loads[first : first + size]:
+        total += load
     return total
 
 
@@ -63,13 +67,24 @@ def largest_here(loads: Any) -> Any:
     return largest
 
 
-@rule
-def ends_of(loads: Any) -> tuple[Any, Any]:
-    """Give the smallest load and the largest one, without help from other lanes."""
-    smallest = largest = loads[0]
-    for index in range(1, len(loads)):
-        smallest, largest = min(smallest, loads[index]), max(largest, loads[index])
-    return smallest, largest
+def note_ends(loads: Any, place: int, smallest: Any, largest: Any) -> None:
+    """Write the smallest load and the largest one to a place, without help from other lanes."""
+    smallest[place], largest[place] = min(loads), max(loads)
+
+
+@overload(note_ends, target="cpu")
+def _note_ends_on_cpu(loads, place, smallest, largest):  # type: ignore[no-untyped-def]  # numba compares the signatures
+    kind = np.int32 if loads.dtype == types.float32 else np.int64
+
+    def note_ends(loads, place, smallest, largest):  # type: ignore[no-untyped-def]
+        """Compare bits, which sort like the loads that they stand for: vector units do so in any order."""
+        bits = loads.view(kind)
+        low = high = bits[0]
+        for index in range(1, len(bits)):
+            low, high = min(low, bits[index]), max(high, bits[index])
+        smallest.view(kind)[place], largest.view(kind)[place] = low, high
+
+    return note_ends
 
 
 @rule

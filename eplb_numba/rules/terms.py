@@ -233,7 +233,7 @@ class Outlook(NamedTuple):
     counts: Any  # (experts)
     experts: Any  # (slots)
     ranks: Any  # (slots)
-    fill: Any  # (gpus) how many slots are taken, unless one warp packs; then, whether the GPU has no swap left
+    fill: Any  # (gpus) how many slots are taken, unless one warp packs; then, whether the GPU rests
     slots: int  # of a GPU
     sheet: Sheet
 

@@ -13,9 +13,9 @@ import numpy as np
 from .norm import add_up, eighth, eighth_root
 from .promise import promise, reach_of
 from .scratch import recall_outlook
-from .sums import ends_of, total_in_line
+from .sums import note_ends, total_in_line
 from .terms import LEAST_NORMAL, Outlook
-from .words import barrier, best_lane, lane, lanes, mine, mine_from, parts, rule, times, word
+from .words import barrier, best_lane, inlined_word, lane, lanes, mine, mine_from, parts, rule, times, word
 
 __all__ = ["LEAST_GAIN", "may_trade", "slope_of", "trade"]
 
@@ -29,12 +29,17 @@ NONE = -1  # no swap
 def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
     """Let the GPU with the largest burden swap one item for one of another GPU, as long as that lowers the norms.
 
-    A GPU that has no such swap waits until another one has had one.  Gives the number of searches that this took.
+    A GPU that has no such swap rests until it is part of another one's; or until all rest, if there were swaps since.  Gives
+    the number of searches that this took.
     """
-    reach, doubts = reach_of(outlook), 0
+    reach, doubts, is_stale = reach_of(outlook), 0, False
     _weigh(count, outlook)
     for search in range(rounds):
         heavy = _most_burdened(outlook)
+        if heavy < 0 and is_stale:
+            _wake(outlook)
+            is_stale = False
+            heavy = _most_burdened(outlook)
         if heavy < 0:
             return search
         swap, says_little = NONE, True
@@ -51,12 +56,13 @@ def trade(count: int, copies: int, rounds: int, outlook: Outlook) -> int:
             barrier()
         else:
             leaving, coming = parts(swap, len(outlook.costs))
+            is_stale = True  # whoever rests may have a swap now
             _carry_out(leaving, coming, count, outlook)
             _weigh(count, outlook)
     return rounds
 
 
-@rule
+@inlined_word
 def _weigh(count: int, outlook: Outlook) -> None:
     """Work out the slope of each scenario's norm and the burden of each GPU."""
     outlook = recall_outlook(outlook)
@@ -64,10 +70,14 @@ def _weigh(count: int, outlook: Outlook) -> None:
     for scenario in mine(count):
         outlook.slopes[scenario] = slope_of(scenario, outlook)
         gpu_loads = outlook.gpu_loads[scenario * num_gpus : (scenario + 1) * num_gpus]
-        outlook.lightest[scenario], outlook.heaviest[scenario] = ends_of(gpu_loads)
-    barrier()
+        note_ends(gpu_loads, scenario, outlook.lightest, outlook.heaviest)
     for gpu in mine(num_gpus):
-        outlook.burdens[gpu] = _burden_of(gpu, count, outlook)
+        outlook.burdens[gpu] = 0
+    barrier()
+    for scenario in range(count):
+        _add_burdens(
+            outlook.powers[scenario * num_gpus : (scenario + 1) * num_gpus], outlook.slopes[scenario], outlook.burdens
+        )
     barrier()
 
 
@@ -83,17 +93,15 @@ def slope_of(scenario: int, outlook: Outlook) -> Any:
 
 
 @rule
-def _burden_of(gpu: int, count: int, outlook: Outlook) -> Any:
-    """Give the burden of a GPU."""
-    burden = outlook.means.dtype.type(0)
-    for scenario in range(count):
-        burden += times(outlook.powers[scenario * len(outlook.burdens) + gpu], outlook.slopes[scenario])
-    return burden
+def _add_burdens(powers: Any, slope: Any, burdens: Any) -> None:
+    """Add to the burden of each GPU its share in one scenario."""
+    for gpu in mine(len(burdens)):
+        burdens[gpu] += times(powers[gpu], slope)
 
 
 @rule
 def _most_burdened(outlook: Outlook) -> int:
-    """Give the GPU with the largest burden that may have a swap left, or -1."""
+    """Give the GPU with the largest burden of those that do not rest, or -1."""
     outlook = recall_outlook(outlook)
     most, heavy = outlook.burdens.dtype.type(-1), -1
     for gpu in mine(len(outlook.burdens)):
@@ -105,6 +113,15 @@ def _most_burdened(outlook: Outlook) -> int:
 
 
 @rule
+def _wake(outlook: Outlook) -> None:
+    """Let no GPU rest."""
+    outlook = recall_outlook(outlook)
+    for gpu in mine(len(outlook.burdens)):
+        outlook.fill[gpu] = 0
+    barrier()
+
+
+@inlined_word
 def _best_promised(heavy: int, count: int, copies: int, reach: Any, outlook: Outlook) -> tuple[int, bool]:
     """Give the swap that `_best_of_all` gives, and false; or, where too many slots promise too much to try them, true.
 
@@ -120,20 +137,27 @@ def _best_promised(heavy: int, count: int, copies: int, reach: Any, outlook: Out
             most, first = prospects[light], light
     if first >= 0:
         gain, swap = _try_gpu(heavy, first, count, copies, outlook, gain, swap)
-    promising = 0
-    for light in mine(len(prospects)):
-        if light != first and light != heavy:
-            for coming in range(light * slots, (light + 1) * slots):
-                promising += np.int64(promises[coming] > gain)
-    most, _ = best_lane(value(promising), 0)
+        prospects[first] = -np.inf  # these have been tried
+        promises[first * slots : (first + 1) * slots] = -np.inf
+    barrier()
+    most, _ = best_lane(value(_count_above(gain, promises)), 0)
     if times(most, value(FEW * lanes())) > value(len(promises)):
         return NONE, True
     for light in mine(len(prospects)):
-        if prospects[light] > gain and light != first:
+        if prospects[light] > gain:
             gain, swap = _try_gpu(heavy, light, count, copies, outlook, gain, swap)
     barrier()
     _, swap = best_lane(gain if swap >= 0 else value(-1), swap)
     return swap, False
+
+
+@rule
+def _count_above(gain: Any, promises: Any) -> int:
+    """Count the promises beyond a gain."""
+    count = 0
+    for coming in mine(len(promises)):
+        count += np.int64(promises[coming] > gain)
+    return count
 
 
 @rule
@@ -179,7 +203,7 @@ def _add_costs_of_all(slot_loads: Any, around: Any, costs: Any, leaving: Any, he
         costs[coming] += times(eighth(rest + load) + eighth(around[coming] - load + leaving), slope)
 
 
-@rule
+@inlined_word
 def _try_gpu(heavy: int, light: int, count: int, copies: int, outlook: Outlook, gain: Any, swap: int) -> tuple[Any, int]:
     """Give the better of a swap and the best one with another GPU that gains more, or as much with a lower number."""
     for coming in range(light * outlook.slots, (light + 1) * outlook.slots):
@@ -241,22 +265,21 @@ def may_trade(leaving: int, coming: int, slots: int, copies: int, outlook: Outlo
     return held_there < copies and held_here < copies
 
 
-@rule
+@inlined_word
 def _carry_out(leaving: int, coming: int, count: int, outlook: Outlook) -> None:
-    """Carry out a swap; any GPU may have another one after it."""
+    """Carry out a swap; neither of the two GPUs rests after it."""
     outlook = recall_outlook(outlook)
-    num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
+    num_slots = len(outlook.costs)
     experts, ranks, loads = outlook.experts, outlook.ranks, outlook.slot_loads
     heavy, _ = parts(leaving, outlook.slots)
     light, _ = parts(coming, outlook.slots)
     if lane() == 0:
         experts[leaving], experts[coming] = experts[coming], experts[leaving]
         ranks[leaving], ranks[coming] = ranks[coming], ranks[leaving]
+        outlook.fill[heavy] = outlook.fill[light] = 0
     for scenario in mine(count):
         one, other = scenario * num_slots + leaving, scenario * num_slots + coming
         loads[one], loads[other] = loads[other], loads[one]
         add_up(heavy, scenario, outlook)
         add_up(light, scenario, outlook)
-    for gpu in mine(num_gpus):
-        outlook.fill[gpu] = 0
     barrier()

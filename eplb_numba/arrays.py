@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import array_api_compat
@@ -95,7 +95,7 @@ class Guest:
         """The array as it lies on its GPU."""
         return self._array
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The type of the elements, as NumPy names it."""
         if self.gpu is None:
@@ -121,8 +121,11 @@ class Guest:
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Let the caller's library allocate an array on the array's GPU."""
-        library_type = getattr(self._library, np.dtype(dtype).name)
-        return self._library.empty(shape, dtype=library_type, device=array_api_compat.device(self._array))
+        return self._library.empty(shape, dtype=_type_of(self._library, dtype), device=self._device)
+
+    @cached_property
+    def _device(self) -> Any:
+        return array_api_compat.device(self._array)
 
     def hand_back(self, result: NDArray[Any]) -> Any:
         """Give a result to the caller's library, which need not copy it; a library that is not known gets NumPy arrays."""
@@ -130,7 +133,7 @@ class Guest:
             return result
         if self.gpu is None:
             return self._library.from_dlpack(result)
-        return self._library.asarray(result, device=array_api_compat.device(self._array))
+        return self._library.asarray(result, device=self._device)
 
 
 def receive(name: str, array: Any, num_axes: tuple[int, ...], axes: str, *, may_be_empty: int | None = None) -> Guest:
@@ -141,6 +144,12 @@ def receive(name: str, array: Any, num_axes: tuple[int, ...], axes: str, *, may_
     if any(size == 0 for axis, size in enumerate(guest.shape, -len(guest.shape)) if axis != may_be_empty):
         raise ValueError(f"{name} must have no empty axis, got shape {guest.shape}")
     return guest
+
+
+@lru_cache(maxsize=64)
+def _type_of(library: Any, dtype: Any) -> Any:
+    """Give what a library calls a type of NumPy's."""
+    return getattr(library, np.dtype(dtype).name)
 
 
 def _describe(array: Any) -> str:

@@ -47,7 +47,6 @@ def signatures(dtype, kinds):
         "assign": (*intake, layout, tactics, work, scratch),
         "place": (*intake, layout, tactics, work, scratch),
         "place_start": (*intake, layout, tactics, work, scratch, starts, 0),
-        "settle": (*intake, layout, tactics, work, scratch, starts, 0),
         "deliver": (layout, tactics, work, placement, *listed),
         "outlast": (layout, tactics, work, scratch, outlook),
         "outlast_by_many": (layout, tactics, work, scratch, outlook),

@@ -66,7 +66,7 @@ def test_numbers_are_handed_over_as_numba_does(argument):
     """Numbers, and tuples of them, become the parameters that Numba makes of them."""
     expected, found = [], []
     Taker()._prepare_args(typeof(argument, Purpose.argument), argument, 0, [], expected)
-    card._take_apart(argument, [], found)
+    card._take_apart(argument, [], found, [])
     assert list(map(as_bytes, found)) == list(map(as_bytes, expected))
 
 
@@ -81,10 +81,11 @@ def test_arrays_are_handed_over_as_numba_does(dtype, shape, strides):
     view = card.View(2**40, shape, dtype, strides and tuple(step * dtype.itemsize for step in strides), None)
     if 0 not in shape:  # for an empty array Numba asks the driver
         array = numbas_array(view)
-        expected, found = [], []
+        expected, found, addresses = [], [0], []
         Taker()._prepare_args(typeof(array, Purpose.argument), array, 0, [], expected)
-        card._take_apart(view, [], found)
-        assert list(map(as_bytes, found)) == list(map(as_bytes, expected))
+        card._take_apart(view, [], found, addresses)
+        assert list(map(as_bytes, found[1:])) == list(map(as_bytes, expected))
+        assert addresses == [(found.index(view.address), view.address, 0)]
         assert card.is_dense(view) == array.flags["C_CONTIGUOUS"]
     if strides != (1, 3):  # which Numba takes for what it is, in Fortran's order
         assert typeof(view, Purpose.argument) == typeof(np.zeros(shape, dtype), Purpose.argument).copy(

@@ -19,6 +19,7 @@ from numba import cuda
 from eplb_numba import POLICIES, Planner, Policy, balanced_packing, metrics, plan_experts, rebalance_experts, replicate_experts
 from eplb_numba import backend as choosing
 from eplb_numba import gpu as backend
+from eplb_numba.gpu import orders
 from eplb_numba.gpu.block import OFFER_BYTES
 from eplb_numba.gpu.tries import try_and_turn
 from eplb_numba.rules.words import best_lane, lane, lanes
@@ -47,15 +48,21 @@ each_policy = pytest.mark.parametrize("name", POLICIES)
 @pytest.fixture(autouse=True, scope="module")
 def fewer_lanes():
     """Let the simulator run blocks of few lanes: each is a thread of Python."""
-    before = backend.LANES, backend.LASTING_LANES, backend.MANY_LANES, backend.COPYING_LANES
+    before = orders.LANES, orders.LASTING_LANES, orders.MANY_LANES, orders.COPYING_LANES
     patience = sys.getswitchinterval()
     if SIMULATED:
-        backend.LANES, backend.LASTING_LANES, backend.MANY_LANES, backend.COPYING_LANES = 3, 3, 3, 3
+        orders.LANES, orders.LASTING_LANES, orders.MANY_LANES, orders.COPYING_LANES = 3, 3, 3, 3
         # Whoever watches the lanes asks again and again whether all wait; a lane that waits for him to give way waits long.
         sys.setswitchinterval(1e-4)
     yield
     sys.setswitchinterval(patience)
-    backend.LANES, backend.LASTING_LANES, backend.MANY_LANES, backend.COPYING_LANES = before
+    orders.LANES, orders.LASTING_LANES, orders.MANY_LANES, orders.COPYING_LANES = before
+
+
+@pytest.fixture(autouse=True)
+def nothing_prepared_yet():
+    """Prepare launches anew in each test: some of them change how that is done."""
+    backend.RECIPES.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +198,7 @@ def test_every_policy_gives_the_same_bits(name, problem, seed, lanes):
     """On every kind of topology and load the GPU gives the CPU's plan."""
     weight, numbers = problem
     policy = replace(QUICK_POLICIES[name], restarts=min(POLICIES[name].restarts, 3), starts=min(POLICIES[name].starts, 3))
-    backend.LANES = lanes
+    orders.LANES = lanes
     theirs = plan_experts(on_gpu(weight), *numbers, policy=policy, seed=seed)
     assert_same(theirs, plan_experts(weight, *numbers, policy=policy, seed=seed))
 
@@ -231,7 +238,8 @@ def test_every_type_and_steps_give_the_same_bits(problem, kind, num_steps):
 )
 def test_lasting_plans_give_the_same_bits(problem, seed, num_steps, lanes):
     """Plans for windows whose steps differ, more of them than there are scenarios, too, are the same on the GPU."""
-    backend.LASTING_LANES, backend.MANY_LANES = lanes, lanes if SIMULATED else 2 * lanes
+    orders.LASTING_LANES, orders.MANY_LANES = lanes, lanes if SIMULATED else 2 * lanes
+    backend.RECIPES.clear()
     weight, numbers = problem
     steps = weight * np.random.default_rng(seed).integers(0, 4, (num_steps, *weight.shape)).astype(weight.dtype)
     policy = replace(POLICIES["balanced"], lasting_swaps=12, lasting_starts=2)

@@ -12,31 +12,69 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from cuda.bindings.driver import cuCtxGetCurrent
 from cuda.core import LaunchConfig, Stream, launch
 from numba import cuda
 from numba.cuda import types
 from numba.cuda.np.numpy_support import from_dtype
 from numba.cuda.typing.typeof import Purpose, typeof
 
-__all__ = ["Launch", "View", "as_window", "carry_back", "carry_over", "empty", "is_dense", "part", "see", "stream_of"]
+__all__ = [
+    "CAN_MOVE",
+    "Launch",
+    "View",
+    "address_of",
+    "as_window",
+    "at",
+    "carry_back",
+    "carry_over",
+    "empty",
+    "is_dense",
+    "part",
+    "see",
+    "stream_of",
+]
+
+CAN_MOVE = True  # launches, to other memory
+ADDRESS = 4
+
+
+class at:  # noqa: N801  # it is used like a function
+    """A GPU that is current while this is entered.  Numba would ask the driver several times for what is nearly always so."""
+
+    __slots__ = ("_context", "_has_entered")
+
+    def __init__(self, gpu: int) -> None:
+        self._context = cuda.gpus[gpu].get_primary_context()
+
+    def __enter__(self) -> None:
+        _, current = cuCtxGetCurrent()
+        self._has_entered = int(current) != int(self._context.handle)
+        if self._has_entered:
+            self._context.push()
+
+    def __exit__(self, *_: object) -> None:
+        if self._has_entered:
+            self._context.pop()
 
 
 class View:
     """An array on a GPU, for the host: where it lies, and what a kernel is handed for it."""
 
-    __slots__ = ("_numba_type_", "address", "dtype", "is_dense", "kind", "owner", "parameters", "shape", "strides")
+    __slots__ = ("_numba_type_", "address", "dtype", "is_dense", "kind", "origin", "owner", "parameters", "shape", "strides")
 
     def __init__(
         self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], strides: tuple[int, ...] | None, owner: Any
     ) -> None:
         dense = _dense_strides(shape, dtype.itemsize)
         self.address, self.shape, self.dtype, self.strides, self.owner = address, shape, dtype, strides or dense, owner
+        self.origin = owner.address if isinstance(owner, View) else address  # of the memory that it is a part of
         self.is_dense = strides is None or all(
             size == 1 or step == due  # along an axis of length 1 no one takes a step
             for size, step, due in zip(shape, strides, dense, strict=True)
         )
         self.kind, self._numba_type_ = _kind_and_type(dtype, len(shape), self.is_dense)
-        # The fields of an array in Numba's kernels: nobody counts references there.
+        # The fields of an array in Numba's kernels, the one numbered ADDRESS among them: nobody counts references there.
         self.parameters = (0, 0, math.prod(shape), dtype.itemsize, address, *shape, *self.strides)
 
     def __len__(self) -> int:
@@ -63,6 +101,12 @@ def see(array: Any) -> View:
     interface = array.__cuda_array_interface__
     address, _ = interface["data"]
     return View(address, tuple(interface["shape"]), np.dtype(interface["typestr"]), interface.get("strides"), array)
+
+
+def address_of(array: Any) -> int:
+    """Tell where an array lies."""
+    address, _ = array.__cuda_array_interface__["data"]
+    return int(address)
 
 
 def is_dense(view: View) -> bool:
@@ -108,10 +152,20 @@ class Launch:
     def __init__(self, kernel: Any, blocks: int, lanes: int, shared_bytes: int, first: View | None, *arguments: Any) -> None:
         kinds: list[Any] = [kernel, None if first is None else first.kind]
         self._parameters: list[Any] = []
+        self._addresses: list[tuple[int, int, int]] = []
         for argument in arguments:
-            _take_apart(argument, kinds, self._parameters)
+            _take_apart(argument, kinds, self._parameters, self._addresses)
         self._entry = _enter(_compile(kernel, tuple(kinds), arguments if first is None else (first, *arguments)))
         self._config = LaunchConfig(grid=(blocks, 1, 1), block=(lanes, 1, 1), shmem_size=shared_bytes)
+
+    def moved(self, to: dict[int, int]) -> Launch:
+        """Give the same launch for arrays in other memory; for each piece of memory, where it was and where it is now."""
+        launch = Launch.__new__(Launch)
+        launch._addresses, launch._entry, launch._config = self._addresses, self._entry, self._config
+        launch._parameters = self._parameters.copy()
+        for place, origin, offset in self._addresses:
+            launch._parameters[place] = to[origin] + offset
+        return launch
 
     def start(self, stream: Stream, first: View | None) -> None:
         """Start it on a stream."""
@@ -136,11 +190,15 @@ def _enter(compiled: Any) -> Any:
     return compiled._codelibrary.get_cufunc().kernel
 
 
-def _take_apart(argument: Any, kinds: list[Any], parameters: list[Any]) -> None:
-    """Note of which kind an argument is, and what a kernel is handed for it."""
+def _take_apart(argument: Any, kinds: list[Any], parameters: list[Any], addresses: list[tuple[int, int, int]]) -> None:
+    """Note of which kind an argument is, and what a kernel is handed for it.
+
+    Of each address among that, note its place, where the memory begins that it points into, and how far in.
+    """
     kind = type(argument)
     if kind is View:
         kinds.append(argument.kind)
+        addresses.append((len(parameters) + ADDRESS, argument.origin, argument.address - argument.origin))
         parameters += argument.parameters
         return
     kinds.append(kind)
@@ -148,7 +206,7 @@ def _take_apart(argument: Any, kinds: list[Any], parameters: list[Any]) -> None:
         parameters.append(argument)
     elif issubclass(kind, tuple):
         for field in argument:
-            _take_apart(field, kinds, parameters)
+            _take_apart(field, kinds, parameters, addresses)
     else:
         scalar = np.asarray(argument)
         parameters.append(np.ctypeslib.as_ctypes_type(scalar.dtype)(scalar.item()))

@@ -9,12 +9,13 @@ from numba.cuda.extending import register_jitable as jit
 from ..rules import bracket, refine, sort
 from ..rules.words import barrier, best_lane, lane, lanes, mine
 from .block import WARP
-from .instructions import next_below, quotient
+from .instructions import either, next_below, quotient
 from .strips import rest
 
 __all__ = ["stands_before"]
 
-FEW = 192  # so few that counting in one go beats merging
+FEW = 64  # so few that counting in one go beats merging
+LONG = 16  # a run of a lane's that is longer is sorted in halves
 
 
 def _seat(bracket, size, player, value):  # type: ignore[no-untyped-def]
@@ -73,91 +74,108 @@ def _replay(bracket, size, player, value, lead):  # type: ignore[no-untyped-def]
 
 def _sort_descending(keys, order, spare):  # type: ignore[no-untyped-def]
     def sort_descending(keys, order, spare):  # type: ignore[no-untyped-def]
-        if len(keys) <= FEW:
-            _count_and_place(keys, order)
-        else:
-            _sort_and_merge(keys, order, spare)
+        """Let each lane sort runs of its share by counting; then runs are merged two by two, and each lane makes its share.
+
+        All lanes take as many steps as each other, whatever the keys are.  Few are one run that all lanes sort.
+        """
+        count, many = np.int32(len(keys)), np.int32(lanes())
+        share, width, is_few = np.int32(quotient(count + many - 1, many)), count, count <= FEW
+        if not is_few:
+            width, runs = np.int32(share | np.int32(1)), np.int32(1)  # odd: then no two lanes read one memory bank
+            while width > LONG:
+                width, runs = np.int32((np.int32(width + np.int32(1)) >> np.int32(1)) | np.int32(1)), np.int32(runs + runs)
+            share = np.int32(width * runs)
+        first = min(np.int32(lane() * share), count)
+        last = min(np.int32(first + share), count)
+        source, target, reach = order, spare[:count], width
+        while reach < count:  # what is merged at last must end up in the order
+            source, target, reach = target, source, np.int32(reach + reach)
+        place = first
+        while place < last:
+            end = min(np.int32(place + width), last)
+            begin, stop = (np.int32(0), count) if is_few else (place, end)
+            _place_by_count(keys, source, place, end, begin, stop)
+            place = end
+        barrier()
+        run = np.int32(lane())
+        while width < count:
+            double, place = np.int32(width + width), first
+            if double > share:
+                run = np.int32(run >> np.int32(1))
+            while place < last:
+                begin, end = place, min(np.int32(place + double), last)
+                if double > share:
+                    begin = np.int32(run * double)
+                _merge(keys, source, target, begin, width, place, end)
+                place = end
+            barrier()
+            source, target, width = target, source, double
 
     return sort_descending
 
 
 @jit
-def _sort_and_merge(keys, order, spare):  # type: ignore[no-untyped-def]
-    """Let each lane sort a run of items; then runs are merged two by two, and each lane finds the place of what it holds."""
-    count, many = np.int32(len(keys)), np.int32(lanes())
-    width = np.int32(quotient(count + many - 1, many))
-    first = min(np.int32(lane() * width), count)
-    last = min(np.int32(first + width), count)
-    item = first
-    while item < last:
-        hole, key = item, keys[item]
-        while hole > first:
-            before = np.int32(order[hole - 1])
-            if not keys[before] < key:
-                break
-            order[hole] = before
-            hole = np.int32(hole - 1)
-        order[hole] = item
-        item = np.int32(item + 1)
-    barrier()
-    source, target = order, spare[:count]
-    run, rounds = np.int32(lane()), np.int32(0)
-    while width < count:
-        rivals = min(np.int32(np.int32(run ^ np.int32(1)) * width), count)
-        end = min(np.int32(rivals + width), count)
-        is_second = np.int32(run & np.int32(1))  # then rivals with the same key stand before
-        rival = end
-        if first < last:
-            key = keys[source[first]]
-            low = rivals
-            while low < rival:
-                middle = np.int32(low + rival) >> np.int32(1)
-                if _goes_before(keys[source[middle]], key, is_second):
-                    low = np.int32(middle + 1)
-                else:
-                    rival = np.int32(middle)
-        place = first
-        goal = np.int32(np.int32(rival - rivals) - np.int32(is_second * width))
-        while place < last:
-            item = np.int32(source[place])
-            key = keys[item]
-            while rival < end and _goes_before(keys[source[rival]], key, is_second):
-                rival, goal = np.int32(rival + 1), np.int32(goal + 1)
-            target[place + goal] = item
-            place = np.int32(place + 1)
-        barrier()
-        source, target = target, source
-        run, width, rounds = np.int32(run >> np.int32(1)), np.int32(width + width), np.int32(rounds + 1)
-    if rounds & 1:
-        for place in mine(count):
-            target[place] = source[place]
-        barrier()
+def _merge(keys, source, target, begin, width, first, last):  # type: ignore[no-untyped-def]
+    """Write the places [first, last) of what two runs merge to, the first of which begins at begin; equals as they stand."""
+    count = np.int32(len(keys))
+    middle = min(np.int32(begin + width), count)
+    end, ahead = min(np.int32(middle + width), count), np.int32(first - begin)
+    # How many of the first run stand ahead of these places?
+    low, high = max(np.int32(0), np.int32(ahead - np.int32(end - middle))), min(ahead, np.int32(middle - begin))
+    while low < high:
+        half = np.int32(low + high) >> np.int32(1)
+        rival = np.int32(np.int32(middle + ahead) - np.int32(half + np.int32(1)))
+        if keys[source[rival]] > keys[source[begin + half]]:
+            high = half
+        else:
+            low = np.int32(half + 1)
+    one, other = np.int32(begin + low), np.int32(np.int32(middle + ahead) - low)
+    one_item, one_key = _read_run(keys, source, one, middle)
+    other_item, other_key = _read_run(keys, source, other, end)
+    place = first
+    while place < last:
+        is_other = other_key > one_key
+        target[place] = either(is_other, other_item, one_item)
+        one, other = np.int32(one + (not is_other)), np.int32(other + is_other)
+        item, key = _read_run(keys, source, either(is_other, other, one), either(is_other, end, middle))
+        one_item, one_key = either(is_other, one_item, item), either(is_other, one_key, key)
+        other_item, other_key = either(is_other, item, other_item), either(is_other, key, other_key)
+        place = np.int32(place + 1)
 
 
 @jit
-def _goes_before(rival_key, key, equal_too):  # type: ignore[no-untyped-def]
-    return rival_key > key or (equal_too != 0 and rival_key == key)
+def _read_run(keys, source, place, end):  # type: ignore[no-untyped-def]
+    """Give the item in a place of a run and its key, or one that is below all behind its end."""
+    item = np.int32(source[min(place, np.int32(len(keys) - 1))])
+    return item, either(place < end, keys[item], keys.dtype.type(-1))
 
 
 @jit
 def _count_and_place(keys, order):  # type: ignore[no-untyped-def]
-    """Let each lane count how many keys stand before its own: four of its own at a time, beyond the end the last again."""
+    """Let each lane count how many keys stand before its own."""
     count = np.int32(len(keys))
     share = np.int32(quotient(count + lanes() - 1, lanes()))
-    one, end = np.int32(lane() * share), min(np.int32(np.int32(lane() + 1) * share), count)
+    first = np.int32(lane() * share)
+    _place_by_count(keys, order, first, min(np.int32(first + share), count), np.int32(0), count)
+    barrier()
+
+
+@jit
+def _place_by_count(keys, order, one, end, begin, stop):  # type: ignore[no-untyped-def]
+    """Sort the places [begin, stop) as far as the items [one, end) go: four at a time, beyond the end the last again."""
     while one < end:
         final = np.int32(end - 1)
         two, three, four = min(np.int32(one + 1), final), min(np.int32(one + 2), final), min(np.int32(one + 3), final)
         key_one, key_two, key_three, key_four = keys[one], keys[two], keys[three], keys[four]
         # Of those that come first, equal keys stand before: they are above the next lower key.
         limits = next_below(key_one), next_below(key_two), next_below(key_three), next_below(key_four)
-        after = min(np.int32(one + 4), count)
-        first, last, places = np.int32(0), one, (np.int32(0), np.int32(0), np.int32(0), np.int32(0))
+        after = min(np.int32(one + 4), stop)
+        first, last, places = begin, one, (begin, begin, begin, begin)
         while True:  # those that come first, then those that come last
             places = _count_above(keys, first, last, limits, places)
-            if last == count:
+            if last == stop:
                 break
-            first, last, limits = after, count, (key_one, key_two, key_three, key_four)
+            first, last, limits = after, stop, (key_one, key_two, key_three, key_four)
         rival = one
         while rival < after:
             key = keys[rival]
@@ -170,7 +188,6 @@ def _count_and_place(keys, order):  # type: ignore[no-untyped-def]
             rival = np.int32(rival + 1)
         order[places[0]], order[places[1]], order[places[2]], order[places[3]] = one, two, three, four
         one = np.int32(one + 4)
-    barrier()
 
 
 @jit

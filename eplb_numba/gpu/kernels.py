@@ -24,13 +24,13 @@ from ..rules.place import (
 )
 from ..rules.rows import pack_row, replicate_row
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall
-from ..rules.starts import place_start, settle_node
+from ..rules.starts import place_start, prepare, settle_node
 from ..rules.terms import Bench, Kept, Layout, Outlook, Sheet, Stage
 from ..rules.window import note_window, read_window
-from ..rules.words import barrier, best_lane, lane, mine, mine_from, parts, rule, strip, take
+from ..rules.words import barrier, best_lane, lane, mine, mine_from, parts, rule, strip
 from ..stamp import stamped
 from .block import MOST_REGISTERS
-from .memory import InGlobal, InShared, Work
+from .memory import InGlobal, InShared, Starts, Work
 from .tries import ceiling_before, try_and_turn
 
 if not config.ENABLE_CUDASIM:
@@ -66,6 +66,19 @@ def _space(where: InShared | InGlobal) -> tuple[Any, Any]:
     return _in_shared(where) if isinstance(where, InShared) else _in_global(where)
 
 
+def _own_problem(where: InShared, count: int) -> range:
+    return range(cuda.blockIdx.x, cuda.blockIdx.x + 1)  # the compiler sees that this is no loop
+
+
+def _every_problem(where: InGlobal, count: int) -> range:
+    return range(cuda.blockIdx.x, count, cuda.gridDim.x)
+
+
+def _problems(where: InShared | InGlobal, count: int) -> range:
+    """Give the problems of this block, of so many: one, unless there are fewer places for scratch than problems."""
+    return _own_problem(where, count) if isinstance(where, InShared) else _every_problem(where, count)
+
+
 if not config.ENABLE_CUDASIM:
 
     @overload(_shared, target="cuda")
@@ -75,13 +88,19 @@ if not config.ENABLE_CUDASIM:
 
     overload(_space, target="cuda", strict=False)(lambda where: _in_shared if where.instance_class is InShared else _in_global)
 
+    @overload(_problems, target="cuda", strict=False)
+    def _problems_on_gpu(where, count):  # type: ignore[no-untyped-def]
+        return _own_problem if where.instance_class is InShared else _every_problem
+
 
 @rule
 def _loads_and_bench(scratch: Any, layout: Layout) -> tuple[Any, Any, Any]:
-    """Cut the scratch of this block: a place for the loads of a layer, then values and integers."""
+    """Cut the scratch of this block: a place for the loads of a layer, then values and integers.
+
+    The loads lie at the end of the values.  Whatever else lies there is used only once they have been looked at.
+    """
     values, integers = _space(scratch)
-    loads, values = take(values, layout.num_logical)
-    return loads, values, integers
+    return values[len(values) - layout.num_logical : len(values)], values, integers
 
 
 @rule
@@ -118,7 +137,7 @@ def _assign(weight, most, layout, tactics, work, scratch):  # type: ignore[no-un
     loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, True))
     tries, nodes = work.stage_values.shape[1], layout.num_nodes
-    for problem in range(cuda.blockIdx.x, len(work.stage_values) * tries, cuda.gridDim.x):
+    for problem in _problems(scratch, len(work.stage_values) * tries):
         layer, attempt = parts(problem, tries)
         _fetch(weight, layer, most, loads)
         restart = attempt + first_try(layout, tactics)
@@ -127,13 +146,15 @@ def _assign(weight, most, layout, tactics, work, scratch):  # type: ignore[no-un
             work.ceilings[layer, attempt] = np.inf
         for part in mine_from(attempt * nodes, (attempt + 1) * nodes):
             work.first_near[layer, part, KEPT_APART] = tactics.starts
+            for together in range(2):
+                work.made[layer, part, together] = 0
 
 
 def _place(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
     loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     layers, tries, nodes = len(work.stage_values), work.stage_values.shape[1], layout.num_nodes
-    for problem in range(cuda.blockIdx.x, layers * tries * nodes, cuda.gridDim.x):
+    for problem in _problems(scratch, layers * tries * nodes):
         # All layers have their first blocks first, so that late tries of each find early ones finished.
         part, layer = parts(problem, layers)
         attempt, node = try_and_turn(part, tries, nodes)
@@ -163,48 +184,65 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
     loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     layers, num_parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
-    for problem in range(cuda.blockIdx.x, layers * num_parts * tactics.starts, cuda.gridDim.x):
+    for problem in _problems(scratch, layers * num_parts * tactics.starts):
         row, part = parts(problem, num_parts)
         start, layer = parts(row, layers)
         # Another block may write there at any moment, and all lanes must have read the same.
         _, first_near = best_lane(weight.dtype.type(0), work.first_near[layer, part, together])
-        if first_near < start:
-            continue  # it cannot be kept
-        _fetch(weight, layer, most, loads)
-        attempt, node = parts(part, nodes)
-        stage, restart = _stage(work, layer, attempt, layout), attempt + first_try(layout, tactics)
-        largest, spread, near = place_start(
-            start, loads, layer, restart, node, together == PUT_TOGETHER, tactics, tools, stage
-        )
-        keep(
-            recall(tools).desk.trial,
-            Kept(strip(starts.items[layer, part, start]), strip(starts.pack_loads[layer, part, start])),
-        )
-        if lane() == 0:
-            starts.largest[layer, part, start], starts.spreads[layer, part, start] = largest, spread
-            if near:  # whatever the order in which blocks end, the first start that comes near is made, and is the least
-                cuda.atomic.min(work.first_near, (layer, part, together), start)
-
-
-def _settle(weight, most, layout, tactics, work, scratch, starts, together):  # type: ignore[no-untyped-def]
-    loads, values, integers = _loads_and_bench(scratch, layout)
-    tools = cut_tools(Bench(values, integers, layout, False))
-    layers, num_parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
-    for problem in range(cuda.blockIdx.x, layers * num_parts, cuda.gridDim.x):
-        layer, part = parts(problem, num_parts)
-        first_near = work.first_near[layer, part, together]
         if first_near == NOBODY_ASKS:
             continue
-        is_sound = _fetch(weight, layer, most, loads)
-        if part == 0:
-            work.sound[layer] = is_sound
-        best = best_start(first_near, tactics, strip(starts.largest[layer, part]), strip(starts.spreads[layer, part]))
-        kept = Kept(strip(starts.items[layer, part, best]), strip(starts.pack_loads[layer, part, best]))
         attempt, node = parts(part, nodes)
-        stage = _stage(work, layer, attempt, layout)
-        dear = settle_node(loads, node, together == PUT_TOGETHER, kept, tactics, tools, stage)
-        if together == KEPT_APART:
-            work.first_near[layer, part, PUT_TOGETHER] = tactics.starts if dear else NOBODY_ASKS
+        stage, restart = _stage(work, layer, attempt, layout), attempt + first_try(layout, tactics)
+        is_prepared, is_sound, bound = False, False, weight.dtype.type(0)
+        for turn in range(2):
+            if turn == 0:
+                if first_near < start:
+                    continue  # it cannot be kept
+            elif not _is_last(work, layer, part, together, tactics.starts):
+                continue
+            if not is_prepared:
+                is_sound = _fetch(weight, layer, most, loads)
+                bound = prepare(loads, node, together == PUT_TOGETHER, tactics, tools, stage)
+                is_prepared = True
+            if turn == 0:
+                largest, spread, near = place_start(
+                    start, bound, layer, restart, node, together == PUT_TOGETHER, tactics, tools
+                )
+                keep(recall(tools).desk.trial, _kept(starts, layer, part, start))
+                if lane() == 0:
+                    starts.largest[layer, part, start], starts.spreads[layer, part, start] = largest, spread
+                    if (
+                        near
+                    ):  # whatever the order in which blocks end, the first start that comes near is made, and is the least
+                        cuda.atomic.min(work.first_near, (layer, part, together), start)
+                continue
+            if part == 0:
+                work.sound[layer] = is_sound
+            largest, spreads = strip(starts.largest[layer, part]), strip(starts.spreads[layer, part])
+            best = best_start(work.first_near[layer, part, together], tactics, largest, spreads)
+            kept = _kept(starts, layer, part, best)
+            dear = settle_node(bound, node, together == PUT_TOGETHER, kept, tactics, tools, stage)
+            if together == KEPT_APART and lane() == 0:
+                work.first_near[layer, part, PUT_TOGETHER] = tactics.starts if dear else NOBODY_ASKS
+
+
+@rule
+def _is_last(work: Work, layer: int, part: int, together: int, starts: int) -> bool:
+    """Tell whether all other starts of a packing are made, or need not be; then this block sees what has come of them."""
+    made = 0
+    if lane() == 0:
+        cuda.threadfence()  # others see first what has come of this one
+        made = cuda.atomic.add(work.made, (layer, part, together), 1)
+        if made == starts - 1:
+            cuda.threadfence()  # and what has come of others is not looked up from before
+    _, made = best_lane(work.ceilings.dtype.type(lane() == 0), made)
+    return made == starts - 1
+
+
+@rule
+def _kept(starts: Starts, layer: int, part: int, start: int) -> Kept:
+    """Give where the packing of a start is kept."""
+    return Kept(strip(starts.items[layer, part, start]), strip(starts.pack_loads[layer, part, start]))
 
 
 def _deliver(layout, tactics, work, placement, log2phy, lists):  # type: ignore[no-untyped-def]
@@ -260,7 +298,7 @@ def _list(placement, log2phy):  # type: ignore[no-untyped-def]
 def _pack(weight, most, layout, tactics, scratch, packs):  # type: ignore[no-untyped-def]
     loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
-    for row in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
+    for row in _problems(scratch, weight.shape[1]):
         _fetch(weight, row, most, loads)
         pack_row(loads, row, tactics, tools, packs)
 
@@ -268,7 +306,7 @@ def _pack(weight, most, layout, tactics, scratch, packs):  # type: ignore[no-unt
 def _replicate(weight, most, layout, scratch, replicas):  # type: ignore[no-untyped-def]
     loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
-    for row in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
+    for row in _problems(scratch, weight.shape[1]):
         _fetch(weight, row, most, loads)
         replicate_row(loads, row, tools, replicas)
 
@@ -290,7 +328,6 @@ class Kernels(NamedTuple):
     assign: Any = _compiled(_assign)
     place: Any = _compiled(_place)
     place_start: Any = _compiled(_place_start)
-    settle: Any = _compiled(_settle)
     deliver: Any = _compiled(_deliver)
     read_window: Any = _compiled(_read_window)
     outlast: Any = _compiled(_outlast)

@@ -45,6 +45,7 @@ class Work(NamedTuple):
     stage_integers: Any  # (layers, tries, ...)
     ceilings: Any  # (layers, tries) what later tries must come below, once a try is finished; infinite until then
     first_near: Any  # (layers, parts, 2) the first start that came near enough, KEPT_APART and PUT_TOGETHER, or NOBODY_ASKS
+    made: Any  # (layers, parts, 2) how many starts are made, or need not be
     sound: Any  # (layers) whether a layer's loads are loads
     loads: Any  # (1, layers, experts) of a weight that is taken in by a launch of its own
     scenarios: Any  # (layers) how many a layer's window stands for
@@ -81,29 +82,31 @@ def allocate(
     stage_values, stage_integers = stage_size(layout)
     of_gpu = not config.ENABLE_CUDASIM  # the simulator runs the plain forms of words
     num_values, num_integers = bench_size(layout, of_gpu)
-    num_values += layout.num_logical  # the loads that were taken in
-    scratch_end = _end(OFFER_BYTES, num_values, num_integers, dtype)
+    # The loads that were taken in lie at the end, and not where they are brought to: tools begin with such places.
+    num_values = max(num_values, layout.node_experts + layout.node_slots + layout.num_groups + layout.num_logical)
+    integer, narrow = np.dtype(np.int32), _integer_of(layout)
+    scratch_end = _end(OFFER_BYTES, num_values, num_integers, dtype, narrow)
     blocks = min(num_layers * parts * (tactics.starts if starts else 1), MOST_BLOCKS)
     outlook_values, outlook_integers = outlook_size(layout, of_gpu)
     outlook_begin = -(-(scratch_end or OFFER_BYTES) // 8) * 8
-    outlook_end = _end(outlook_begin, outlook_values, outlook_integers, dtype)
+    outlook_end = _end(outlook_begin, outlook_values, outlook_integers, dtype, narrow)
     outlook_blocks = min(num_layers * layout.num_nodes, MOST_BLOCKS) if is_lasting and not outlook_end else 1
-    window_end = _end(OFFER_BYTES, window_size(layout), 0, dtype)
-    integer = np.dtype(np.int32)
+    window_end = _end(OFFER_BYTES, window_size(layout), 0, dtype, narrow)
     arrays = _allocate_all(
         empty,
         stage_values=((num_layers, num_tries, stage_values), dtype),
         stage_integers=((num_layers, num_tries, stage_integers), integer),
         values=((1 if scratch_end else blocks, num_values), dtype),
-        integers=((1 if scratch_end else blocks, num_integers), integer),
+        integers=((1 if scratch_end else blocks, num_integers), narrow),
         ceilings=((num_layers, num_tries), dtype),
         first_near=((num_layers, parts, 2), integer),
+        made=((num_layers, parts, 2), integer),
         sound=((num_layers,), integer),
         loads=((1, num_layers, layout.num_logical), dtype),
         scenarios=((num_layers,), integer),
         window_values=((num_layers, window_size(layout) if is_lasting else 1), dtype),
         outlook_values=((outlook_blocks, outlook_values), dtype),
-        outlook_integers=((outlook_blocks, outlook_integers), integer),
+        outlook_integers=((outlook_blocks, outlook_integers), narrow),
         **starts,
     )
     made = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
@@ -122,9 +125,14 @@ def shared_end(*spaces: InShared) -> int:
     return max([OFFER_BYTES, *(space.first_byte + space.values.nbytes + space.integers.nbytes for space in spaces)])
 
 
-def _end(begin: int, values: int, integers: int, dtype: np.dtype[Any]) -> int:
+def _integer_of(layout: Layout) -> np.dtype[Any]:
+    """Give the type of the integers of scratch, which number slots, experts and GPUs: small ones let more blocks in."""
+    return np.dtype(np.int16 if max(layout.num_replicas, layout.num_logical) < 2**15 else np.int32)
+
+
+def _end(begin: int, values: int, integers: int, dtype: np.dtype[Any], integer: np.dtype[Any]) -> int:
     """Give the byte where scratch ends that begins at one of shared memory, or 0 if it does not fit in there."""
-    end = begin + values * dtype.itemsize + integers * 4
+    end = begin + values * dtype.itemsize + integers * integer.itemsize
     return end if end <= OFFER_BYTES + SHARED_BYTES else 0
 
 

@@ -15,22 +15,21 @@ from .strips import rest
 
 __all__: list[str] = []
 
+SLOT_BITS = 5  # of the number of a swap between packs of at most WARP slots
+
 
 def _search_partners(items, packing, ranking, place, partners, first, copies, least):  # type: ignore[no-untyped-def]
     def search_partners(items, packing, ranking, place, partners, first, copies, least):  # type: ignore[no-untyped-def]
         """Look without minding replicas first, in packs of few slots: what is best then is nearly always allowed."""
         slots, heavy = np.int32(packing.slots), np.int32(ranking[place])
         if slots <= WARP:
-            gain, choice = _search_freely(packing, ranking, heavy, np.int32(partners), first, least)
-            if choice < 0 or copies == 0:
-                return gain, np.int64(choice)
-            step, places = parts(choice, slots * slots)
-            leaving, coming = parts(places, slots)
-            light = np.int32(ranking[np.int32(len(ranking)) - 1 - np.int32(step)])
+            step, leaving, coming = _search_freely(packing, ranking, heavy, np.int32(partners), first, least)
+            if step < 0 or copies == 0:
+                return np.int64(step), np.int64(leaving), np.int64(coming)
+            light = np.int32(ranking[np.int32(len(ranking)) - 1 - step])
             if all_may_swap(items, packing, heavy, light, leaving, leaving, coming, coming, copies):
-                return gain, np.int64(choice)
-        gain, choice = _search_with_care(items, packing, ranking, heavy, np.int32(partners), first, np.int32(copies), least)
-        return gain, np.int64(choice)
+                return np.int64(step), np.int64(leaving), np.int64(coming)
+        return _search_with_care(items, packing, ranking, heavy, np.int32(partners), first, np.int32(copies), least)
 
     return search_partners
 
@@ -66,12 +65,13 @@ def _search_freely(packing, ranking, heavy, partners, first, least):  # type: ig
         )
         if leaving < 0 or (next_better > better and next_leaving >= 0 and not first):
             better, leaving, step = next_better, next_leaving, next_step
-        found = np.int32(np.int32(np.int32(np.int32(step * slots) + leaving) * slots) + slot)
+        found = np.int32(np.int32(step << np.int32(2 * SLOT_BITS)) | np.int32(leaving << np.int32(SLOT_BITS)) | slot)
         if leaving < 0:
             better, found = gain, np.int32(-1)
         gain, choice = _agree(better, found, step, first, least, choice)
         start = np.int32(np.int32(start + abreast) + abreast)
-    return gain, choice
+    slot_of = np.int32(WARP - 1)
+    return choice >> np.int32(2 * SLOT_BITS), (choice >> np.int32(SLOT_BITS)) & slot_of, choice & slot_of
 
 
 @jit
@@ -162,7 +162,11 @@ def _search_with_care(items, packing, ranking, heavy, partners, first, copies, l
                 leaving = np.int32(leaving + WARP)
         gain, choice = _agree(gain, found, step, first, least, choice)
         start = np.int32(start + abreast)
-    return gain, choice
+    if choice < 0:
+        return np.int64(-1), np.int64(-1), np.int64(-1)
+    step, places = parts(choice, slots * slots)
+    leaving, coming = parts(places, slots)
+    return step, leaving, coming
 
 
 @jit

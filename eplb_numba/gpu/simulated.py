@@ -6,9 +6,24 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import cuda
 
-__all__ = ["Launch", "as_window", "carry_back", "carry_over", "empty", "is_dense", "part", "see", "stream_of"]
+__all__ = [
+    "CAN_MOVE",
+    "Launch",
+    "as_window",
+    "at",
+    "carry_back",
+    "carry_over",
+    "empty",
+    "is_dense",
+    "part",
+    "see",
+    "stream_of",
+]
 
+CAN_MOVE = False  # a launch holds its arrays
+at = cuda.gpus.__getitem__
 see = carry_over = carry_back = np.asarray
 empty = np.empty
 

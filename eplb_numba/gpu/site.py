@@ -56,7 +56,7 @@ def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Si
         return
     adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)
     zero, top = adds_up_in.type(0), adds_up_in.type(np.inf if kind.kind == "f" else np.iinfo(adds_up_in).max)
-    with cuda.gpus[guest.gpu]:
+    with device.at(guest.gpu):
         _check_capability(guest.gpu)
         seen = device.see(guest.on_gpu)
         weight = seen if len(guest.shape) == 3 else device.as_window(seen)
@@ -67,7 +67,7 @@ def check_gpu(gpu: int) -> None:
     """Refuse the number of a GPU that is not there or cannot run the kernels."""
     if gpu >= len(cuda.gpus):
         raise ValueError(f"gpu must be less than the number of GPUs ({len(cuda.gpus)}), got {gpu}")
-    with cuda.gpus[gpu]:
+    with device.at(gpu):
         _check_capability(gpu)
 
 

@@ -14,7 +14,7 @@ from .scratch import recall
 from .sums import total_in_line
 from .swap import best_pair_swap, best_swap
 from .terms import AFTER, FIRST, LIGHTEST, ROUNDING, TOGETHER, Items, Packing, Tactics, Tools
-from .words import barrier, inlined_word, just_below, lane, mine, parts, rule, times, word
+from .words import barrier, inlined_word, just_below, lane, mine, rule, times, word
 
 __all__ = ["Swap", "carry_out", "rank", "refine", "search_partners", "sort_packs"]
 
@@ -28,6 +28,9 @@ class Swap(NamedTuple):
     leaving_too: int
     coming: int
     coming_too: int
+
+
+NO_SWAP = Swap(-1, -1, -1, -1, -1, -1)
 
 
 @rule
@@ -48,25 +51,25 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
     for _ in range(rounds):
         if _load_in_place(tools, 0) <= target or _is_lost(tools, swaps + pair_swaps, ceiling):
             break
-        gain, choice, pair_choice = least, -1, -1
+        gain, swap = least, NO_SWAP
         for turn in range(2):
             # Together, pairs are first: few swaps of one for one gain as much, and the search for those soon finds that out.
             if (turn == 0) == (tactics.pairs == TOGETHER):
-                if pair_swaps > 0 and choice < 0 and not _is_lost(tools, swaps + pair_swaps, ceiling):
-                    gain, pair_choice = _search_pairs(tools, tactics, copies, least)
+                if pair_swaps > 0 and swap.heavy < 0 and not _is_lost(tools, swaps + pair_swaps, ceiling):
+                    gain, swap = _search_pairs(tools, tactics, copies, least)
             elif swaps > 0:
-                most, enough = (1, just_below(gain)) if pair_choice >= 0 else (tactics.heaviest, least)
-                gain, choice = _search(tools, tactics, copies, most, enough)
-                if choice < 0 and tactics.pairs == AFTER:
+                most, enough = (1, just_below(gain)) if swap.heavy >= 0 else (tactics.heaviest, least)
+                single_swap = _search(tools, tactics, copies, most, enough)
+                if single_swap.heavy >= 0:
+                    swap = single_swap
+                elif tactics.pairs == AFTER:
                     swaps = 0
-        if choice >= 0:
-            swaps -= 1
-            swap = _read_choice(choice, recall(tools).desk.ranking, slots)
-        elif pair_choice >= 0:
-            pair_swaps -= 1
-            swap = _read_pair_choice(pair_choice, recall(tools).desk.ranking, slots)
-        else:
+        if swap.heavy < 0:
             break
+        if swap.leaving_too < 0:
+            swaps -= 1
+        else:
+            pair_swaps -= 1
         if not carry_out(tools, swap):
             break
 
@@ -85,86 +88,65 @@ def _is_lost(tools: Tools, swaps: int, ceiling: Any) -> bool:
 
 
 @rule
-def _search(tools: Tools, tactics: Tactics, copies: int, heaviest: int, least: Any) -> tuple[Any, int]:
-    """Look for a swap of one item for one that one of the heaviest packs has with the partners that the tactics name.
-
-    Gives its gain and its number, or (least, -1).
-    """
+def _search(tools: Tools, tactics: Tactics, copies: int, heaviest: int, least: Any) -> Swap:
+    """Look for a swap of one item for one that one of the heaviest packs has with the partners that the tactics name."""
     _, items, _, desk, _ = recall(tools)
     packing, ranking = desk.trial, desk.ranking
-    num_packs, places = len(ranking), packing.slots * packing.slots
+    num_packs = len(ranking)
     for place in range(min(heaviest, num_packs - 1)):
         partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - place
-        gain, choice = search_partners(items, packing, ranking, place, partners, tactics.partners == FIRST, copies, least)
-        if choice >= 0:
-            return gain, place * num_packs * places + choice
-    return least, -1
+        step, leaving, coming = search_partners(
+            items, packing, ranking, place, partners, tactics.partners == FIRST, copies, least
+        )
+        if step >= 0:
+            heavy, light = np.int64(ranking[place]), np.int64(ranking[num_packs - 1 - step])
+            return Swap(heavy, light, leaving, -1, coming, -1)
+    return NO_SWAP
 
 
 @word
 def search_partners(
     items: Items, packing: Packing, ranking: Any, place: int, partners: int, first: bool, copies: int, least: Any
-) -> tuple[Any, int]:
+) -> tuple[int, int, int]:
     """Find the best swap of one item for one between the pack in one place and its lightest partners.
 
-    Gives its gain and its number, or (least, -1); equal gains go to the lightest partner.  If first is true, so does any
-    gain.  Partners are looked at from the lightest up.  Half the gap is the most that a swap can gain, so the search ends
-    where the gap is too small for a better one.
+    Gives which partner it is with, the slot that leaves and the one that comes, or -1 if none gains more than the least; equal
+    gains go to the lightest partner.  If first is true, so does any gain.  Partners are looked at from the lightest up.  Half
+    the gap is the most that a swap can gain, so the search ends where the gap is too small for a better one.
     """
     slots = packing.slots
     heavy = np.int64(ranking[place])
-    gain, choice = least, -1
+    gain, partner, leaving, coming = least, -1, -1, -1
     for step in range(partners):
         light = np.int64(ranking[len(ranking) - 1 - step])
         gap = packing.pack_loads[heavy] - packing.pack_loads[light]
         if times(gap, packing.loads.dtype.type(0.5)) <= gain:
             break
-        better, swap = best_swap(items, packing, heavy, light, slots, copies, gain)
-        if swap >= 0:
-            gain = better
-            choice = step * slots * slots + swap
+        better, leaves, comes = best_swap(items, packing, heavy, light, slots, copies, gain)
+        if leaves >= 0:
+            gain, partner, leaving, coming = better, step, leaves, comes
             if first:
                 break
-    return gain, choice
+    return partner, leaving, coming
 
 
 @rule
-def _search_pairs(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[Any, int]:
-    """Look likewise for a swap of two items for two between the heaviest pack and those that the tactics name."""
-    slots, num_packs = tools.desk.trial.slots, len(tools.desk.ranking)
-    gain, choice = least, -1
+def _search_pairs(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tuple[Any, Swap]:
+    """Look likewise for a swap of two for two that the heaviest pack has with those that the tactics name; give its gain."""
+    num_packs = len(tools.desk.ranking)
+    gain, swap = least, NO_SWAP
     for step in range(1 if tactics.pair_partners == LIGHTEST else num_packs - 1):
         desk = recall(tools).desk
-        heavy, light = desk.ranking[0], desk.ranking[num_packs - 1 - step]
+        heavy, light = np.int64(desk.ranking[0]), np.int64(desk.ranking[num_packs - 1 - step])
         gap = desk.trial.pack_loads[heavy] - desk.trial.pack_loads[light]
         if times(gap, desk.trial.loads.dtype.type(0.5)) <= gain:
             break
-        gain, number = best_pair_swap(tools, heavy, light, copies, gain)
-        if number >= 0:
-            choice = step * slots * slots * slots * slots + number
+        better, leaving, leaving_too, coming, coming_too = best_pair_swap(tools, heavy, light, copies, gain)
+        if leaving >= 0:
+            gain, swap = better, Swap(heavy, light, leaving, leaving_too, coming, coming_too)
             if tactics.pair_partners == FIRST:
                 break
-    return gain, choice
-
-
-@rule
-def _read_choice(choice: int, ranking: Any, slots: int) -> Swap:
-    """Unfold the number that _search gave."""
-    packs, places = parts(choice, slots * slots)
-    place, step = parts(packs, len(ranking))
-    leaving, coming = parts(places, slots)
-    return Swap(np.int64(ranking[place]), np.int64(ranking[len(ranking) - 1 - step]), leaving, -1, coming, -1)
-
-
-@rule
-def _read_pair_choice(choice: int, ranking: Any, slots: int) -> Swap:
-    """Unfold the number that _search_pairs gave."""
-    step, places = choice // (slots * slots * slots * slots), choice % (slots * slots * slots * slots)  # more than 31 bits
-    leaving_pair, coming_pair = parts(places, slots * slots)
-    leaving, leaving_too = parts(leaving_pair, slots)
-    coming, coming_too = parts(coming_pair, slots)
-    light = np.int64(ranking[len(ranking) - 1 - step])
-    return Swap(np.int64(ranking[0]), light, leaving, leaving_too, coming, coming_too)
+    return gain, swap
 
 
 @rule

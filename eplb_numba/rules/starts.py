@@ -16,26 +16,33 @@ from .sums import largest_of
 from .terms import Kept, Stage, Tactics, Tools
 from .words import rule
 
-__all__ = ["place_start", "settle_node"]
+__all__ = ["place_start", "prepare", "settle_node"]
+
+
+@rule
+def prepare(loads: Any, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
+    """Replicate a node's experts; give the load that its heaviest GPU cannot go below with replicas kept apart.
+
+    Together means that replicas of one expert need not be kept apart; then the stage knows that load already.
+    """
+    load_node(loads, index, tools, stage)
+    _, most = limits(tools.bench.layout, tactics, together)
+    bound = replicate_node(tools, tactics, most)
+    return recall_stage(stage).bounds[index] if together else bound
 
 
 @rule
 def place_start(
-    start: int, loads: Any, layer: int, restart: int, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage
+    start: int, bound: Any, layer: int, restart: int, index: int, together: bool, tactics: Tactics, tools: Tools
 ) -> tuple[Any, Any, bool]:
-    """Pack a node's replicas from one start, and leave the packing on the desk; `pack_from` says what is given.
-
-    Together means that replicas of one expert need not be kept apart; then the stage knows the node's bound already.
-    """
-    bound = _prepare(loads, index, together, tactics, tools, stage)
+    """Pack a prepared node's replicas from one start, and leave the packing on the desk; `pack_from` says what is given."""
     copies, _ = limits(tools.bench.layout, tactics, together)
     return pack_from(start, tools, tactics, copies, bound, stream_of(tactics.seed, layer, restart, index + 1), restart > 0)
 
 
 @rule
-def settle_node(loads: Any, index: int, together: bool, best: Kept, tactics: Tactics, tools: Tools, stage: Stage) -> bool:
-    """Stage the packing of the best start; tell whether replicas of one expert need not be kept apart."""
-    bound = _prepare(loads, index, together, tactics, tools, stage)
+def settle_node(bound: Any, index: int, together: bool, best: Kept, tactics: Tactics, tools: Tools, stage: Stage) -> bool:
+    """Stage the packing of a prepared node's best start; tell whether replicas of one expert need not be kept apart."""
     kept = recall(tools).kept
     keep(best, kept)
     largest = largest_of(kept.pack_loads)
@@ -47,12 +54,3 @@ def settle_node(loads: Any, index: int, together: bool, best: Kept, tactics: Tac
     _, most = limits(layout, tactics, True)
     replicate_node(tools, tactics, most)
     return is_dear(largest, pack_plainly(tools, tactics), tactics)
-
-
-@rule
-def _prepare(loads: Any, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
-    """Replicate a node's experts; give the load that its heaviest GPU cannot go below with replicas kept apart."""
-    load_node(loads, index, tools, stage)
-    _, most = limits(tools.bench.layout, tactics, together)
-    bound = replicate_node(tools, tactics, most)
-    return recall_stage(stage).bounds[index] if together else bound

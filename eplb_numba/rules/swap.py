@@ -13,22 +13,23 @@ import numpy as np
 
 from .scratch import recall
 from .terms import Items, Packing, Pairs, Tools
-from .words import barrier, best_lane, inlined_word, lane, lanes, mine, rule, word
+from .words import barrier, best_lane, inlined_word, lane, lanes, mine, parts, rule, word
 
 __all__ = ["best_pair_swap", "best_swap", "may_swap"]
 
 
 @inlined_word
-def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, least: Any) -> tuple[Any, int]:
-    """Find the best swap of one item for one; give its gain and leaving * slots + coming, or (least, -1) if none gains more.
+def best_swap(
+    items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, least: Any
+) -> tuple[Any, int, int]:
+    """Find the best swap of one item for one; give its gain and two slots, or (least, -1, -1) if none gains more.
 
     Equal gains go to the lowest leaving slot, then to the lowest coming slot.  copies limits the replicas of one expert in
     a pack; 0 is no limit.
     """
     loads = packing.loads
     gap = packing.pack_loads[heavy] - packing.pack_loads[light]
-    gain = least
-    choice = -1
+    gain, best_leaving, best_coming = least, -1, -1
     lightest = loads[light * slots + slots - 1]
     past_middle = 0  # the first coming slot with delta > gap - delta; it only moves on as what leaves gets lighter
     for leaving in range(slots):
@@ -46,34 +47,38 @@ def best_swap(items: Items, packing: Packing, heavy: int, light: int, slots: int
             if delta < gain or (delta == gain and not found_here):
                 break
             if copies == 0 or may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
-                gain = delta
-                choice = leaving * slots + coming
+                gain, best_leaving, best_coming = delta, leaving, coming
                 found_here = True
         for coming in range(past_middle, slots):  # past it the gain is the rest of the gap: it shrinks on the way on
             rest = gap - (load - loads[light * slots + coming])
             if rest <= gain:
                 break
             if copies == 0 or may_swap(items, packing, heavy, light, slots, leaving, leaving, coming, coming, copies):
-                gain = rest
-                choice = leaving * slots + coming
+                gain, best_leaving, best_coming = rest, leaving, coming
                 break
-    return gain, choice
+    return gain, best_leaving, best_coming
 
 
 @word
-def best_pair_swap(tools: Tools, heavy: int, light: int, copies: int, least: Any) -> tuple[Any, int]:
-    """Find the best swap of two items for two, over all lanes; give its gain and its four slots as one number, or (least, -1).
+def best_pair_swap(tools: Tools, heavy: int, light: int, copies: int, least: Any) -> tuple[Any, int, int, int, int]:
+    """Find the best swap of two items for two, over all lanes; give its gain and its slots, or the least and four times -1.
 
-    The number is ((leaving * slots + leaving too) * slots + coming) * slots + coming too; equal gains go to the lowest.
+    The slots are what leaves, what leaves too, what comes and what comes too; equal gains go to the lowest, in this order.
     Where replicas that must stay apart forbid the best swap there is none: another pack is as good a partner.
     """
     desk = recall(tools).desk
     most = _most_by_pairs(desk.trial, heavy, light, desk.trial.slots, desk.pairs)
     if not most > least:
-        return least, -1
+        return least, -1, -1, -1, -1
     _, items, _, desk, _ = recall(tools)
-    number = _first_pair_swap(items, desk.trial, heavy, light, desk.trial.slots, copies, most, desk.pairs)
-    return (most, number) if number >= 0 else (least, -1)
+    slots = desk.trial.slots
+    number = _first_pair_swap(items, desk.trial, heavy, light, slots, copies, most, desk.pairs)
+    if number < 0:
+        return least, -1, -1, -1, -1
+    leaving_pair, coming_pair = parts(number, slots * slots)
+    leaving, leaving_too = parts(leaving_pair, slots)
+    coming, coming_too = parts(coming_pair, slots)
+    return most, leaving, leaving_too, coming, coming_too
 
 
 @rule
@@ -118,7 +123,10 @@ def _most_by_pairs(packing: Packing, heavy: int, light: int, slots: int, pairs: 
 def _first_pair_swap(
     items: Items, packing: Packing, heavy: int, light: int, slots: int, copies: int, most: Any, pairs: Pairs
 ) -> int:
-    """Give the lowest number of an allowed swap of two for two that gains the most, or -1; each lane looks at its pairs."""
+    """Give the lowest number of an allowed swap of two for two that gains the most, or -1; each lane looks at its pairs.
+
+    The number is ((leaving * slots + leaving too) * slots + coming) * slots + coming too.
+    """
     first = -1
     pair = 0
     for coming in range(slots):

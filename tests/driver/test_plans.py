@@ -7,6 +7,7 @@ import pytest
 from numba import cuda
 
 from eplb_numba import Planner, balanced_packing, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import gpu as backend
 from eplb_numba.arrays import Guest
 from eplb_numba.info import gather_info
 
@@ -23,7 +24,10 @@ double = Double()
 
 @pytest.fixture(autouse=True)
 def nothing_heard_yet():
-    """Let a GPU be current, for Numba frees memory only then, and forget what was heard before."""
+    """Let Numba free memory, which it puts off, while a GPU is current, as it must be; and forget what was heard before."""
+    for number in range(2):
+        with cuda.gpus[number]:
+            cuda.current_context().memory_manager.deallocations.clear()
     cuda.get_current_device()
     double.calls()
     double.launches.clear()
@@ -84,6 +88,28 @@ def test_nothing_is_read_back():
     assert set(double.calls()) <= ENTERING | {"cuMemAlloc", "cuLaunchKernelEx", "cuMemFree"}
     for found, expected in zip(theirs, rebalance_experts(weight, *NUMBERS, policy=POLICY, log2phy_width=9), strict=True):
         np.testing.assert_array_equal(found.to_device("cpu"), expected)
+
+
+def test_each_call_has_memory_of_its_own(monkeypatch):
+    """Launches that were prepared for one call are moved for the next, and what came of the first stays as it is."""
+    monkeypatch.setattr(backend, "RECIPES", {})
+    for width in (None, 9):
+        weights = [load(seed) for seed in range(14, 17)]
+        theirs = [plan_experts(Array.of(one, 1), *NUMBERS, policy=POLICY, log2phy_width=width) for one in weights]
+        for found, one in zip(theirs, weights, strict=True):
+            assert_same(found, plan_experts(one, *NUMBERS, policy=POLICY, log2phy_width=width))
+        assert len({one.phy2log.__cuda_array_interface__["data"] for one in theirs}) == 3
+    assert len(backend.RECIPES) == 2
+
+
+def test_few_kinds_of_plans_are_remembered(monkeypatch):
+    """Whoever plans for ever new shapes does not fill the memory."""
+    monkeypatch.setattr(backend, "RECIPES", {})
+    monkeypatch.setattr(backend, "MOST_RECIPES", 2)
+    for layers in (1, 2, 1, 3, 2):
+        weight = np.concatenate([load(17), load(18)])[:layers]
+        assert_same(plan(Array.of(weight)), plan(weight))
+        assert 0 < len(backend.RECIPES) <= 2
 
 
 def test_a_planner_only_launches():

@@ -21,7 +21,22 @@ from numba import cuda
 from numba.cuda import types
 
 from .program import SPECIAL, read_program
-from .runner import DEADLOCK, DONE, ENDLESS, EPOCH, MINGLED, OUTSIDE, PAUSED, RACE, WARP, Block, Notes, Regions, run_block
+from .runner import (
+    DEADLOCK,
+    DONE,
+    ENDLESS,
+    EPOCH,
+    GRAIN,
+    MINGLED,
+    OUTSIDE,
+    PAUSED,
+    RACE,
+    WARP,
+    Block,
+    Notes,
+    Regions,
+    run_block,
+)
 
 __all__ = ["Compiled", "Kernel", "Memory", "compile_kernel", "install", "read_program"]
 
@@ -32,7 +47,18 @@ WHY = {
     ENDLESS: "a loop without end",
 }
 # What blocks of one launch may tell each other by: all else that a block writes no other one touches before the launch ends.
-SHARED = {"_place": {"work.ceilings", "work.stage_values"}, "_place_start": {"work.first_near"}}
+SHARED = {
+    "_place": {"work.ceilings", "work.stage_values"},
+    "_place_start": {
+        "work.first_near",
+        "work.made",
+        "work.stage_values",
+        "starts.items",
+        "starts.pack_loads",
+        "starts.largest",
+        "starts.spreads",
+    },
+}
 AT_ONCE = 5  # blocks that take turns
 MOST_PATIENCE = 500  # accesses to global memory before another block has its turn
 
@@ -53,9 +79,10 @@ class Memory:
 def install(backend):
     """Put this machine in the place of a GPU, which has one stream."""
     kernels, card = backend.KERNELS, backend.device
-    backend.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
+    backend.KERNELS = backend.orders.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
     device = SimpleNamespace(id=0, compute_capability=(9, 0))
-    backend.site.cuda = SimpleNamespace(gpus={0: nullcontext()}, get_current_device=lambda: device)
+    backend.site.cuda = SimpleNamespace(gpus=[device], get_current_device=lambda: device)
+    card.at = lambda gpu: nullcontext()
     card.empty = lambda shape, dtype: Memory(np.empty(shape, dtype))
     card.carry_over = lambda array: card.see(Memory(array))
     card.stream_of = lambda handle: handle
@@ -151,7 +178,7 @@ class _Launch:
         size = max(8, shared_bytes)
         self._shared = np.empty((seats, -(-size // 8) * 8), np.uint8)
         sizes = [*[size] * seats, *(size for _, size in regions)]
-        offsets = np.concatenate([[0], np.cumsum([(size + 11) // 4 for size in sizes])])
+        offsets = np.concatenate([[0], np.cumsum([size // GRAIN + 4 for size in sizes])])
         self._notes = Notes(*np.zeros((3, offsets[-1], 4), np.int64), np.zeros((offsets[-1], 3), np.int64))
         self._parts = list(pairwise(offsets[seats:]))
         self._epochs = np.zeros(1, np.int64)

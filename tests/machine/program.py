@@ -8,8 +8,8 @@ import numpy as np
 
 # What an instruction does.  The runner asks for them in this order, so the frequent ones come first.
 OPERATIONS = tuple(
-    "add and shl selp mov setp bra shr sub max min mul mad ld st or xor div rem neg abs not clz cvt wide bfi pack low high "
-    "sqrt shfl redux vote bar warpsync atom fence ret".split()
+    "add and shl selp mov setp bra shr sub max min mul mad ld st or xor div rem neg abs not clz popc cvt wide bfi pack low "
+    "high sqrt shfl redux vote bar warpsync atom fence ret".split()
 )
 KINDS = tuple("u8 s8 u16 s16 u32 s32 u64 s64 f32 f64 pred".split())
 COMPARISONS = tuple("eq ne lt le gt ge nan num".split())
@@ -142,10 +142,10 @@ class _Reader:
             assert words[2] == "ballot", line
             return self.add("vote", "u32", operands[0], operands[1:2], 0, guard, line)
         if operation == "atom":
-            assert words[-2] == "min", line
+            assert words[-2] in ("min", "add"), line
             register, offset = self.address(operands[1])
             self.add("atom", kind, operands[0], operands[2:], offset, guard, line)
-            self.rows[-1][SECOND] = register
+            self.rows[-1][SECOND], self.rows[-1][THIRD] = register, int(words[-2] == "add")
             return None
         if operation == "bfi":
             self.add("bfi", kind, operands[0], operands[1:4], int(operands[4]), guard, line)
@@ -154,7 +154,24 @@ class _Reader:
             assert words[1] == "lo", line
             assert kind[0] != "f", line
             return self.add("mad", kind, operands[0], operands[1:4], 0, guard, line)
-        known = {"add", "sub", "and", "or", "xor", "not", "neg", "abs", "shl", "shr", "selp", "mov", "max", "min", "clz"}
+        known = {
+            "add",
+            "sub",
+            "and",
+            "or",
+            "xor",
+            "not",
+            "neg",
+            "abs",
+            "shl",
+            "shr",
+            "selp",
+            "mov",
+            "max",
+            "min",
+            "clz",
+            "popc",
+        }
         exact = operation in ("mul", "div", "rem", "sqrt") and not {"hi", "approx", "full", "ftz"} & set(words)
         assert operation in known or exact, f"not an instruction of this machine: {line}"
         return self.add(operation, kind, operands[0], operands[1:4], 0, guard, line)

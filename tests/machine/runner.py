@@ -14,8 +14,8 @@ from numba.extending import intrinsic
 from .program import CODE, EXTRA, FIRST, GUARD, KINDS, OPERATION, SECOND, TARGET, THIRD, TYPE
 
 (
-    ADD, AND, SHL, SELP, MOV, SETP, BRA, SHR, SUB, MAX, MIN, MUL, MAD, LD, ST, OR, XOR, DIV, REM, NEG, ABS, NOT, CLZ, CVT,
-    WIDE, BFI, PACK, LOW, HIGH, SQRT, SHFL, REDUX, VOTE, BAR, WARPSYNC, ATOM, FENCE, RET,
+    ADD, AND, SHL, SELP, MOV, SETP, BRA, SHR, SUB, MAX, MIN, MUL, MAD, LD, ST, OR, XOR, DIV, REM, NEG, ABS, NOT, CLZ, POPC,
+    CVT, WIDE, BFI, PACK, LOW, HIGH, SQRT, SHFL, REDUX, VOTE, BAR, WARPSYNC, ATOM, FENCE, RET,
 ) = range(len(CODE))  # fmt: skip
 U8, S8, U16, S16, U32, S32, U64, S64, F32, F64, PRED = range(len(KINDS))
 compiled = njit(cache=True, error_model="numpy", nogil=True)
@@ -26,6 +26,7 @@ DONE, PAUSED, OUTSIDE, RACE, DEADLOCK, ENDLESS = range(1, 7)
 FOREVER = 500_000_000
 # How far a block has come: the lane that is to run, the instructions since it last waited, and how often all have met.
 NEXT, STEPS, EPOCH = range(3)
+GRAIN = 2  # bytes, of which a word is made here: the least that two lanes may write beside each other
 # What is noted of a word that blocks share: one more than the block that wrote or read it last, MANY if several have read it.
 WRITER, READER, MINGLED = range(3)
 MANY = -1
@@ -355,8 +356,8 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         patience -= 1
                     latency = LATENCY[operation] if region == 0 else GLOBAL_LATENCY
                     warp = lane // WARP
-                    first_word = offsets[region] + np.int64(address - places[region]) // 4
-                    for word in range(first_word, first_word + (width + 3) // 4):
+                    first_word = offsets[region] + np.int64(address - places[region]) // GRAIN
+                    for word in range(first_word, first_word + (width + GRAIN - 1) // GRAIN):
                         if region > 0:
                             _mingle(blocks[word], number + 1, operation != LD)
                         if operation == ATOM:
@@ -387,7 +388,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                             result = np.uint64(load_1(address))
                             if kind == S8:
                                 result = np.uint64(np.int64(np.int8(np.uint8(result))))
-                        for word in range(first_word, first_word + (width + 3) // 4):
+                        for word in range(first_word, first_word + (width + GRAIN - 1) // GRAIN):
                             read[word, 3] = np.int64(result)
                     elif operation == ST:
                         if width == 4:
@@ -402,7 +403,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         continue
                     else:
                         result = np.uint64(load_4(address)) if width == 4 else load_8(address)
-                        changed = np.uint64(min(_signed(result, kind), _signed(a, kind)))
+                        changed = result + a if row[THIRD] == 1 else np.uint64(min(_signed(result, kind), _signed(a, kind)))
                         if width == 4:
                             store_4(address, changed)
                         else:
@@ -438,6 +439,11 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         bits -= 1
                         rest >>= np.uint64(1)
                     result = np.uint64(bits)
+                elif operation == POPC:
+                    rest, result = _cut(np.int64(a), kind), np.uint64(0)
+                    while rest > 0:
+                        result += rest & np.uint64(1)
+                        rest >>= np.uint64(1)
                 elif operation == WIDE:
                     result = np.uint64(_signed(a, kind) * _signed(b, kind))
                 elif operation == PACK:

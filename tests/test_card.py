@@ -19,7 +19,7 @@ from numba.cuda.cudadrv.driver import CudaPythonFunction
 from numba.cuda.dispatcher import _Kernel
 from numba.cuda.typing.typeof import Purpose, typeof
 
-from eplb_numba import Planner, Topology
+from eplb_numba import Planner, Topology, plan_experts
 from eplb_numba.gpu import card
 from eplb_numba.policy import POLICIES
 from eplb_numba.rules.terms import layout_of, tactics_of
@@ -99,6 +99,9 @@ def test_parts_lie_within_their_memory():
     part = card.part(memory, 256, (3, 5), np.dtype(np.float64))
     assert part.parameters == (0, 0, 15, 8, 1280, 3, 5, 40, 8)
     assert card.as_window(part).parameters == (0, 0, 15, 8, 1280, 1, 3, 5, 120, 40, 8)
+    addresses = []
+    card._take_apart(part, [], [], addresses)
+    assert addresses == [(card.ADDRESS, 1024, 256)]
 
 
 def test_numba_has_what_is_relied_on(monkeypatch):
@@ -122,3 +125,14 @@ def test_a_launch_is_prepared_once(monkeypatch):
     there = planner.plan(on_gpu(second))
     here = Planner(2, 8, 12, 4, 2, 4).plan(second)
     assert_same(there, here)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_call_moves_its_launches(steps, monkeypatch):
+    """Calls for weights of one kind prepare their launches once, and each has memory of its own."""
+    first, second = (np.random.default_rng(seed).lognormal(0, 1, (steps, 2, 8)).astype(np.float32) for seed in (2, 3))
+    before = plan_experts(on_gpu(first), 12, 4, 2, 4, log2phy_width=5)
+    monkeypatch.setattr(backend.device, "Launch", None)
+    after = plan_experts(on_gpu(second), 12, 4, 2, 4, log2phy_width=5)
+    for theirs, weight in ((before, first), (after, second)):
+        assert_same(theirs, plan_experts(weight, 12, 4, 2, 4, log2phy_width=5))

@@ -16,12 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import cuda
 
-from eplb_numba import POLICIES, Planner, Policy, balanced_packing, metrics, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import (
+    POLICIES,
+    Planner,
+    Policy,
+    Topology,
+    balanced_packing,
+    metrics,
+    plan_experts,
+    rebalance_experts,
+    replicate_experts,
+)
 from eplb_numba import backend as choosing
 from eplb_numba import gpu as backend
 from eplb_numba.gpu import orders
 from eplb_numba.gpu.block import OFFER_BYTES
 from eplb_numba.gpu.tries import try_and_turn
+from eplb_numba.rules.terms import layout_of
 from eplb_numba.rules.words import best_lane, lane, lanes
 
 from .cases import QUICK_POLICIES, RESTING, any_policies, problems, topologies, weights
@@ -434,13 +445,38 @@ def test_shapes_beyond_shared_memory(name, num_steps, monkeypatch):
         assert_same(theirs, plan_experts(weight, 12, groups, 2, 4, policy=policy))
 
 
+def test_integers_of_32_bits(monkeypatch):
+    """So they are where there are more slots or experts than numbers of 16 bits."""
+    assert backend.memory._integer_of(layout_of(Topology(4, 2**15, 1, 1, 2**15 // 2))) == np.int32
+    assert backend.memory._integer_of(layout_of(Topology(4, 2**15 - 1, 1, 1, 1))) == np.int16
+    monkeypatch.setattr(backend.memory, "_integer_of", lambda layout: np.dtype(np.int32))
+    weight = np.random.default_rng(17).lognormal(0, 1, (2, 8)).astype(np.float32)
+    for groups in (1, 4):
+        theirs = plan_experts(on_gpu(weight), 12, groups, 2, 4, policy="deepseek")
+        assert_same(theirs, plan_experts(weight, 12, groups, 2, 4, policy="deepseek"))
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
+@pytest.mark.parametrize("slots", [17, 33, 46, 64])
+@pytest.mark.parametrize("apart", ["freely", "always"])
+def test_pairs_in_large_packs(slots, apart):
+    """Two items go for two in packs of up to 64 slots, which have many pairs."""
+    generator = np.random.default_rng(slots)
+    policy = Policy(pair_swaps=6, pair_slots=64, pair_partners="best", pairs="together", apart=apart, tolerance=0.0)
+    for weight in (generator.lognormal(0, 1, (1, 2 * slots)), generator.integers(1, 9, (1, 2 * slots))):
+        one = weight.astype(np.float32)
+        assert_same(
+            plan_experts(on_gpu(one), 3 * slots, 1, 1, 3, policy=policy), plan_experts(one, 3 * slots, 1, 1, 3, policy=policy)
+        )
+
+
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
 def test_single_rows_beyond_shared_memory():
     """A single problem whose scratch does not fit into shared memory does not ask for that much, either."""
     weight = np.random.default_rng(10).lognormal(0, 1, (1, 2048)).astype(np.float32)
-    half = weight[:, :1024]
     assert_same(
-        plan_experts(on_gpu(half), 1280, 1, 1, 320, policy="deepseek"), plan_experts(half, 1280, 1, 1, 320, policy="deepseek")
+        plan_experts(on_gpu(weight), 2240, 1, 1, 320, policy="deepseek"),
+        plan_experts(weight, 2240, 1, 1, 320, policy="deepseek"),
     )
     for theirs, ours in (
         (balanced_packing(on_gpu(weight), 64, policy="deepseek"), balanced_packing(weight, 64, policy="deepseek")),

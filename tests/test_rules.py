@@ -46,19 +46,45 @@ def job_of(weight, layout, tactics):
 @given(problem=problems())
 def test_plain_python_plans_the_same(name, problem):
     """Run as plain Python, on scratch full of rubbish, the rules give the compiled plan."""
-    weight, numbers = problem
+    assert_plain_python_plans_the_same(*problem, QUICK_POLICIES[name])
+
+
+def assert_plain_python_plans_the_same(weight, numbers, policy):
+    """Compare what the rules give as plain Python with what they give compiled."""
     topology = Topology(weight.shape[1], *numbers)
     layout = layout_of(topology)
     arrays = placement_arrays(len(weight), layout, weight.dtype)
     placement = Placement(*(np.zeros(shape, kind) for shape, kind in arrays))
-    tactics = tactics_of(QUICK_POLICIES[name], 0, weight.dtype)
+    tactics = tactics_of(policy, 0, weight.dtype)
     plan_layers(job_of(weight, layout, tactics), 0, 1, scratch(layout, weight.dtype), placement)
-    compiled = plan_experts(weight, *numbers, policy=QUICK_POLICIES[name])
+    compiled = plan_experts(weight, *numbers, policy=policy)
     np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
     np.testing.assert_array_equal(placement.logcnt, compiled.logcnt)
     np.testing.assert_array_equal(placement.gpu_loads, compiled.gpu_loads)
     np.testing.assert_array_equal(placement.bounds, compiled.bound)
     np.testing.assert_array_equal(placement.balancedness, compiled.balancedness)
+
+
+@settings(max_examples=15)
+@given(
+    gpus=st.sampled_from([35, 64, 65, 97]),
+    slots=st.sampled_from([2, 3, 5]),
+    replicated=st.booleans(),
+    partners=st.sampled_from(["first", "best"]),
+    heaviest=st.integers(1, 2),
+    ties=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_many_partners_are_as_good_as_one_by_one(gpus, slots, replicated, partners, heaviest, ties, seed):
+    """Where the CPU looks at many partners at a time it finds what it would have found one by one, replicas apart or not."""
+    generator = np.random.default_rng(seed)
+    num_replicas = gpus * slots
+    num_logical = num_replicas * 2 // 3 if replicated else num_replicas
+    weight = generator.integers(1, 9, (1, num_logical)) if ties else generator.lognormal(0, 1, (1, num_logical))
+    policy = replace(
+        POLICIES["balanced"], partners=partners, heaviest=heaviest, starts=2, swaps=40, pair_swaps=2, tolerance=0.0
+    )
+    assert_plain_python_plans_the_same(weight.astype(np.float32), (num_replicas, 1, 1, gpus), policy)
 
 
 @example(problem=(np.full((1, 8), 1.4e-45, np.float32), (16, 4, 2, 4)), name="deepseek", restart=0)  # halves of it are 0

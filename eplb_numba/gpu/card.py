@@ -48,8 +48,8 @@ class at:  # noqa: N801  # it is used like a function
         self._context = cuda.gpus[gpu].get_primary_context()
 
     def __enter__(self) -> None:
-        _, current = cuCtxGetCurrent()
-        self._has_entered = int(current) != int(self._context.handle)
+        _, current = cuCtxGetCurrent()  # which is None where the driver cannot be asked: then it says why when it is told
+        self._has_entered = current is None or int(current) != int(self._context.handle)
         if self._has_entered:
             self._context.push()
 
@@ -160,7 +160,7 @@ class Launch:
 
     def moved(self, to: dict[int, int]) -> Launch:
         """Give the same launch for arrays in other memory; for each piece of memory, where it was and where it is now."""
-        launch = Launch.__new__(Launch)
+        launch = object.__new__(type(self))
         launch._addresses, launch._entry, launch._config = self._addresses, self._entry, self._config
         launch._parameters = self._parameters.copy()
         for place, origin, offset in self._addresses:

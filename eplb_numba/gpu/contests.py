@@ -81,7 +81,8 @@ def _sort_descending(keys, order, spare):  # type: ignore[no-untyped-def]
         count, many = np.int32(len(keys)), np.int32(lanes())
         share, width, is_few = np.int32(quotient(count + many - 1, many)), count, count <= FEW
         if not is_few:
-            width, runs = np.int32(share | np.int32(1)), np.int32(1)  # odd: then no two lanes read one memory bank
+            # Odd: where each lane has one run, no two lanes read from one memory bank.
+            width, runs = np.int32(share | np.int32(1)), np.int32(1)
             while width > LONG:
                 width, runs = np.int32((np.int32(width + np.int32(1)) >> np.int32(1)) | np.int32(1)), np.int32(runs + runs)
             share = np.int32(width * runs)

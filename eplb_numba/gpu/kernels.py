@@ -194,7 +194,7 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
         attempt, node = parts(part, nodes)
         stage, restart = _stage(work, layer, attempt, layout), attempt + first_try(layout, tactics)
         is_prepared, is_sound, bound = False, False, weight.dtype.type(0)
-        for turn in range(2):
+        for turn in range(2):  # to make the start, and to settle: two turns because either needs a node that is prepared
             if turn == 0:
                 if first_near < start:
                     continue  # it cannot be kept
@@ -211,9 +211,8 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
                 keep(recall(tools).desk.trial, _kept(starts, layer, part, start))
                 if lane() == 0:
                     starts.largest[layer, part, start], starts.spreads[layer, part, start] = largest, spread
-                    if (
-                        near
-                    ):  # whatever the order in which blocks end, the first start that comes near is made, and is the least
+                    # Whatever the order in which blocks end, the first start that comes near is made, and is the least.
+                    if near:
                         cuda.atomic.min(work.first_near, (layer, part, together), start)
                 continue
             if part == 0:

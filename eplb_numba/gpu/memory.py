@@ -109,14 +109,14 @@ def allocate(
         outlook_integers=((outlook_blocks, outlook_integers), narrow),
         **starts,
     )
-    made = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
+    seen_starts = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
     scratch = arrays.pop("values"), arrays.pop("integers")
     outlook = arrays.pop("outlook_values"), arrays.pop("outlook_integers")
     return Room(
         Work(**arrays, window_from=OFFER_BYTES if window_end else 0),
         InShared(*scratch, OFFER_BYTES) if scratch_end else InGlobal(*scratch),
         InShared(*outlook, outlook_begin) if outlook_end else InGlobal(*outlook),
-        made,
+        seen_starts,
     )
 
 

@@ -78,7 +78,7 @@ def _weigh_pairs(heavy_loads, light_loads, slots, leaving, coming):  # type: ign
 
 @jit
 def _most_by_pairs(leaving, coming, pairs, gap, least):  # type: ignore[no-untyped-def]
-    """Give the most that any swap of pairs gains, and the pairs of the first one that does, or (least, -1, -1).
+    """Give the most that any swap of pairs gains, and the two pairs of the first one that does; the first is -1 if none does.
 
     Where fewer of the light pack's pairs are left than there are lanes, several lanes share one.
     """

@@ -6,7 +6,7 @@ import numpy as np
 from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
-from ..rules import refine
+from ..rules.partners import search_partners
 from ..rules.words import best_lane, lane, parts, times
 from .apart import all_may_swap, may_swap_one
 from .block import WARP
@@ -18,8 +18,8 @@ __all__: list[str] = []
 SLOT_BITS = 5  # of the number of a swap between packs of at most WARP slots
 
 
-def _search_partners(items, packing, ranking, place, partners, first, copies, least):  # type: ignore[no-untyped-def]
-    def search_partners(items, packing, ranking, place, partners, first, copies, least):  # type: ignore[no-untyped-def]
+def _search_partners(items, packing, ranking, place, partners, first, copies, least, keys):  # type: ignore[no-untyped-def]
+    def search_partners(items, packing, ranking, place, partners, first, copies, least, keys):  # type: ignore[no-untyped-def]
         """Look without minding replicas first, in packs of few slots: what is best then is nearly always allowed."""
         slots, heavy = np.int32(packing.slots), np.int32(ranking[place])
         if slots <= WARP:
@@ -38,8 +38,9 @@ def _search_partners(items, packing, ranking, place, partners, first, copies, le
 def _search_freely(packing, ranking, heavy, partners, first, least):  # type: ignore[no-untyped-def]
     """Let each lane try all that may leave for what comes from a slot of one partner, and then from one of another.
 
-    As many partners stand abreast as there are lanes for their slots; lanes that are left over, and those beyond the last
-    partner, do the same as others.  Each round has to gain more than those before it.
+    Gives the partner, or -1, the slot that leaves and the one that comes.  As many partners stand abreast as there are lanes
+    for their slots; lanes that are left over, and those beyond the last partner, do the same as others.  Each round has to
+    gain more than those before it.
     """
     value = packing.loads.dtype.type
     slots, last = np.int32(packing.slots), np.int32(len(ranking) - 1)
@@ -205,4 +206,4 @@ def _best_coming(items, packing, heavy, light, slots, leaving, load, gap, copies
     return gain, chosen
 
 
-overload(refine.search_partners, target="cuda")(_search_partners)
+overload(search_partners, target="cuda")(_search_partners)

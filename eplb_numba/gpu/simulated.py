@@ -1,4 +1,7 @@
-"""How does the host deal with Numba's simulator, where the GPU has the memory of the CPU?  It has the face of ``card``."""
+"""How does the host deal with Numba's simulator, where the GPU has the memory of the CPU?
+
+It has the face of ``card``, but for what is done with launches that can move.
+"""
 
 from __future__ import annotations
 

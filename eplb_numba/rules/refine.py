@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .partners import search_partners
 from .scratch import recall
 from .sums import total_in_line
-from .swap import best_pair_swap, best_swap
+from .swap import best_pair_swap
 from .terms import AFTER, FIRST, LIGHTEST, ROUNDING, TOGETHER, Items, Packing, Tactics, Tools
 from .words import barrier, inlined_word, just_below, lane, mine, rule, times, word
 
-__all__ = ["Swap", "carry_out", "rank", "refine", "search_partners", "sort_packs"]
+__all__ = ["Swap", "carry_out", "rank", "refine", "sort_packs"]
 
 
 class Swap(NamedTuple):
@@ -96,38 +97,12 @@ def _search(tools: Tools, tactics: Tactics, copies: int, heaviest: int, least: A
     for place in range(min(heaviest, num_packs - 1)):
         partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - place
         step, leaving, coming = search_partners(
-            items, packing, ranking, place, partners, tactics.partners == FIRST, copies, least
+            items, packing, ranking, place, partners, tactics.partners == FIRST, copies, least, desk.keys
         )
         if step >= 0:
             heavy, light = np.int64(ranking[place]), np.int64(ranking[num_packs - 1 - step])
             return Swap(heavy, light, leaving, -1, coming, -1)
     return NO_SWAP
-
-
-@word
-def search_partners(
-    items: Items, packing: Packing, ranking: Any, place: int, partners: int, first: bool, copies: int, least: Any
-) -> tuple[int, int, int]:
-    """Find the best swap of one item for one between the pack in one place and its lightest partners.
-
-    Gives which partner it is with, the slot that leaves and the one that comes, or -1 if none gains more than the least; equal
-    gains go to the lightest partner.  If first is true, so does any gain.  Partners are looked at from the lightest up.  Half
-    the gap is the most that a swap can gain, so the search ends where the gap is too small for a better one.
-    """
-    slots = packing.slots
-    heavy = np.int64(ranking[place])
-    gain, partner, leaving, coming = least, -1, -1, -1
-    for step in range(partners):
-        light = np.int64(ranking[len(ranking) - 1 - step])
-        gap = packing.pack_loads[heavy] - packing.pack_loads[light]
-        if times(gap, packing.loads.dtype.type(0.5)) <= gain:
-            break
-        better, leaves, comes = best_swap(items, packing, heavy, light, slots, copies, gain)
-        if leaves >= 0:
-            gain, partner, leaving, coming = better, step, leaves, comes
-            if first:
-                break
-    return partner, leaving, coming
 
 
 @rule
@@ -196,20 +171,52 @@ def _sort(packing: Packing, pack: int, slots: int) -> None:
 
 @word
 def rank(loads: Any, ranking: Any) -> None:
-    """Sort the ranking by load, heaviest first, equals by lowest pack; after a swap few packs have to move."""
+    """Sort the ranking by load, heaviest first, equals by lowest pack."""
     if lane() == 0:
         for place in range(1, len(ranking)):
             pack = ranking[place]
             load = loads[pack]
             hole = place
-            while hole > 0:
-                ahead = ranking[hole - 1]
-                if loads[ahead] > load or (loads[ahead] == load and ahead < pack):
-                    break
-                ranking[hole] = ahead
+            while hole > 0 and not _goes_before(loads, ranking[hole - 1], pack, load):
+                ranking[hole] = ranking[hole - 1]
                 hole -= 1
             ranking[hole] = pack
     barrier()
+
+
+@rule
+def _rank_again(loads: Any, ranking: Any, heavy: int, light: int) -> None:
+    """Sort the ranking after a swap: the heavy pack, which has got lighter, is moved back, and then the light one forward."""
+    if lane() == 0:
+        place = 0
+        while ranking[place] != heavy:
+            place += 1
+        _move(loads, ranking, place)
+        place = len(ranking) - 1
+        while ranking[place] != light:
+            place -= 1
+        _move(loads, ranking, place)
+    barrier()
+
+
+@rule
+def _move(loads: Any, ranking: Any, place: int) -> None:
+    """Move the pack in some place of the ranking to where it belongs among the others."""
+    pack = ranking[place]
+    load = loads[pack]
+    while place > 0 and not _goes_before(loads, ranking[place - 1], pack, load):
+        ranking[place] = ranking[place - 1]
+        place -= 1
+    while place < len(ranking) - 1 and _goes_before(loads, ranking[place + 1], pack, load):
+        ranking[place] = ranking[place + 1]
+        place += 1
+    ranking[place] = pack
+
+
+@rule
+def _goes_before(loads: Any, rival: int, pack: int, load: Any) -> bool:
+    """Tell whether a pack goes before another one, whose load is given."""
+    return loads[rival] > load or (loads[rival] == load and rival < pack)
 
 
 @inlined_word
@@ -242,7 +249,7 @@ def carry_out(tools: Tools, swap: Swap) -> bool:
             _sort(packing, pack, slots)
             packing.pack_loads[pack] = pack_loads[side]
         barrier()
-        rank(packing.pack_loads, ranking)
+        _rank_again(packing.pack_loads, ranking, swap.heavy, swap.light)
     return lowers
 
 

@@ -158,13 +158,13 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     pack_slots = layout.node_groups if bench.of_groups else layout.gpu_slots
     leaves = layout.leaves
 
+    # On a GPU the loads of a layer may lie anywhere behind the loads of experts, slots and groups, which come first.
     expert_loads, values = take(values, experts)
     counts, integers = take(integers, experts)
     slot_experts, integers = take(integers, slots)
     slot_ranks, integers = take(integers, slots)
     slot_loads, values = take(values, slots)
     node = Node(expert_loads, counts, slot_experts, slot_ranks, slot_loads)
-
     group_loads, values = take(values, layout.num_groups)
     kept_items, integers = take(integers, num_items)
     kept_loads, values = take(values, packs)

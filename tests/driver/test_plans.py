@@ -9,6 +9,7 @@ from numba import cuda
 from eplb_numba import Planner, balanced_packing, plan_experts, rebalance_experts, replicate_experts
 from eplb_numba import gpu as backend
 from eplb_numba.arrays import Guest
+from eplb_numba.gpu import card
 from eplb_numba.info import gather_info
 
 from .double import Array, Double, Launch, Library
@@ -133,6 +134,13 @@ def test_a_planner_has_its_memory_from_the_library():
     before = Library.allocations
     planner.plan(weight)
     assert double.calls().count("cuMemAlloc") == Library.allocations - before > 0
+
+
+def test_a_driver_that_cannot_be_asked(monkeypatch):
+    """Where the driver does not say which GPU is current, as in a forked process, it is told, and may say why not."""
+    monkeypatch.setattr(card, "cuCtxGetCurrent", lambda: (3, None))
+    assert_same(plan(Array.of(load(19), 1)), plan(load(19)))
+    assert cuda.get_current_device().id == 0
 
 
 def test_another_thread():

@@ -29,6 +29,7 @@ from .runner import (
     GRAIN,
     MINGLED,
     OUTSIDE,
+    OVERWRITTEN,
     PAUSED,
     RACE,
     WARP,
@@ -47,6 +48,7 @@ WHY = {
     ENDLESS: "a loop without end",
 }
 # What blocks of one launch may tell each other by: all else that a block writes no other one touches before the launch ends.
+# Nor may two blocks store to one place, but for the ceiling of a try, which all that end last together know.
 SHARED = {
     "_place": {"work.ceilings", "work.stage_values"},
     "_place_start": {
@@ -162,8 +164,10 @@ class Compiled:
             elif how != PAUSED:
                 line = self._program.lines[self._program.rows[at, -1]]
                 raise AssertionError(f"{self.name}, block {guests[seat]}, lane {lane}: {WHY[how]} at {at}: {line}")
-        mingled = {names[region] for region in launch.mingled()} - SHARED.get(self.name, set())
+        mingled = {names[region] for region in launch.touched(MINGLED)} - SHARED.get(self.name, set())
         assert not mingled, f"{self.name}: blocks touch what others write in {mingled}"
+        overwritten = {names[region] for region in launch.touched(OVERWRITTEN)} - {"work.ceilings"}
+        assert not overwritten, f"{self.name}: blocks write over what others have written in {overwritten}"
 
 
 class _Launch:
@@ -179,7 +183,7 @@ class _Launch:
         self._shared = np.empty((seats, -(-size // 8) * 8), np.uint8)
         sizes = [*[size] * seats, *(size for _, size in regions)]
         offsets = np.concatenate([[0], np.cumsum([size // GRAIN + 4 for size in sizes])])
-        self._notes = Notes(*np.zeros((3, offsets[-1], 4), np.int64), np.zeros((offsets[-1], 3), np.int64))
+        self._notes = Notes(*np.zeros((3, offsets[-1], 4), np.int64), np.zeros((offsets[-1], 4), np.int64))
         self._parts = list(pairwise(offsets[seats:]))
         self._epochs = np.zeros(1, np.int64)
         self._regions, self.blocks = [], []
@@ -218,9 +222,9 @@ class _Launch:
         """Let a block go on for a while."""
         return run_block(self._rows, self.blocks[seat], number, self._regions[seat], self._notes, self._epochs, patience)
 
-    def mingled(self):
-        """Give the arrays where a block has touched what another one has written, or the reverse."""
-        touched = self._notes.blocks[:, MINGLED]
+    def touched(self, how):
+        """Give the arrays where blocks have met: one touched what another had written, or the reverse, or both wrote there."""
+        touched = self._notes.blocks[:, how]
         return [array for array, (first, last) in zip(self._arrays, self._parts, strict=True) if touched[first:last].any()]
 
 

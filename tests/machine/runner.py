@@ -28,7 +28,7 @@ FOREVER = 500_000_000
 NEXT, STEPS, EPOCH = range(3)
 GRAIN = 2  # bytes, of which a word is made here: the least that two lanes may write beside each other
 # What is noted of a word that blocks share: one more than the block that wrote or read it last, MANY if several have read it.
-WRITER, READER, MINGLED = range(3)
+WRITER, READER, MINGLED, OVERWRITTEN = range(4)
 MANY = -1
 
 # Cycles until a result can be used: estimates for a current GPU, for comparing one form of a rule with another.
@@ -268,7 +268,8 @@ class Notes(NamedTuple):
     written: np.ndarray  # (words, 4) the lane that wrote it last, when the block and when the warp had met last, and what
     read: np.ndarray  # (words, 4) likewise
     earlier: np.ndarray  # (words, 4) of the one who read it before
-    blocks: np.ndarray  # (words, 3) writer, reader, and whether a block has touched what another one wrote, or the reverse
+    # (words, 4) writer, reader, whether a block has touched what another one wrote, or the reverse, and whether both wrote it
+    blocks: np.ndarray
 
 
 class Block(NamedTuple):
@@ -359,7 +360,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                     first_word = offsets[region] + np.int64(address - places[region]) // GRAIN
                     for word in range(first_word, first_word + (width + GRAIN - 1) // GRAIN):
                         if region > 0:
-                            _mingle(blocks[word], number + 1, operation != LD)
+                            _mingle(blocks[word], number + 1, operation != LD, operation == ST)
                         if operation == ATOM:
                             continue
                         clash = _clash(written, word, lane, a, operation == LD, block_epoch, warp_epochs[warp])
@@ -521,10 +522,11 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
 
 
 @compiled
-def _mingle(note, block, writes):
+def _mingle(note, block, writes, stores):
     """Note that a block writes or reads a word, and whether it mingles with others there."""
     if note[WRITER] != 0 and note[WRITER] != block:
         note[MINGLED] = 1
+        note[OVERWRITTEN] |= stores
     if writes:
         if note[READER] != 0 and note[READER] != block:
             note[MINGLED] = 1

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 CAN_MOVE = True  # launches, to other memory
-ADDRESS = 4
+ADDRESS = 4  # which of an array's parameters says where it lies
 
 
 class at:  # noqa: N801  # it is used like a function
@@ -48,7 +48,7 @@ class at:  # noqa: N801  # it is used like a function
         self._context = cuda.gpus[gpu].get_primary_context()
 
     def __enter__(self) -> None:
-        _, current = cuCtxGetCurrent()  # which is None where the driver cannot be asked: then it says why when it is told
+        _, current = cuCtxGetCurrent()  # None where the driver does not answer: then entering says why
         self._has_entered = current is None or int(current) != int(self._context.handle)
         if self._has_entered:
             self._context.push()
@@ -74,7 +74,7 @@ class View:
             for size, step, due in zip(shape, strides, dense, strict=True)
         )
         self.kind, self._numba_type_ = _kind_and_type(dtype, len(shape), self.is_dense)
-        # The fields of an array in Numba's kernels, the one numbered ADDRESS among them: nobody counts references there.
+        # The fields of an array in Numba's kernels: nobody counts references there.
         self.parameters = (0, 0, math.prod(shape), dtype.itemsize, address, *shape, *self.strides)
 
     def __len__(self) -> int:

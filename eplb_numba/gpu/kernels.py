@@ -214,15 +214,15 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
                     # Whatever the order in which blocks end, the first start that comes near is made, and is the least.
                     if near:
                         cuda.atomic.min(work.first_near, (layer, part, together), start)
-                continue
-            if part == 0:
-                work.sound[layer] = is_sound
-            largest, spreads = strip(starts.largest[layer, part]), strip(starts.spreads[layer, part])
-            best = best_start(work.first_near[layer, part, together], tactics, largest, spreads)
-            kept = _kept(starts, layer, part, best)
-            dear = settle_node(bound, node, together == PUT_TOGETHER, kept, tactics, tools, stage)
-            if together == KEPT_APART and lane() == 0:
-                work.first_near[layer, part, PUT_TOGETHER] = tactics.starts if dear else NOBODY_ASKS
+            else:
+                if part == 0:
+                    work.sound[layer] = is_sound
+                all_largest, spreads = strip(starts.largest[layer, part]), strip(starts.spreads[layer, part])
+                best = best_start(work.first_near[layer, part, together], tactics, all_largest, spreads)
+                kept = _kept(starts, layer, part, best)
+                dear = settle_node(bound, node, together == PUT_TOGETHER, kept, tactics, tools, stage)
+                if together == KEPT_APART and lane() == 0:
+                    work.first_near[layer, part, PUT_TOGETHER] = tactics.starts if dear else NOBODY_ASKS
 
 
 @rule

@@ -9,7 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba.extending import overload
+from numba import types
+from numba.core.imputils import impl_ret_borrowed
+from numba.extending import lower_builtin, type_callable
 
 from .bracket import Bracket
 from .sort import DIGITS
@@ -133,19 +135,19 @@ def recall_outlook(outlook: Outlook) -> Outlook:
     return outlook
 
 
-@overload(recall, target="cpu")
-def _recall_on_cpu(tools):  # type: ignore[no-untyped-def]  # numba compares the two signatures
-    return lambda tools: tools
+@type_callable(recall)
+@type_callable(recall_stage)
+@type_callable(recall_outlook)
+def _type_of_same(context: Any) -> Any:
+    return lambda same: same
 
 
-@overload(recall_stage, target="cpu")
-def _recall_stage_on_cpu(stage):  # type: ignore[no-untyped-def]
-    return lambda stage: stage
-
-
-@overload(recall_outlook, target="cpu")
-def _recall_outlook_on_cpu(outlook):  # type: ignore[no-untyped-def]
-    return lambda outlook: outlook
+@lower_builtin(recall, types.Any)
+@lower_builtin(recall_stage, types.Any)
+@lower_builtin(recall_outlook, types.Any)
+def _same_on_cpu(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Hand on what is there: a function that does so would have to be compiled, and take and give hundreds of numbers."""
+    return impl_ret_borrowed(context, builder, signature.return_type, arguments[0])
 
 
 @rule

@@ -10,7 +10,7 @@ from numba import njit
 
 from eplb_numba import POLICIES, Topology, plan_experts
 from eplb_numba.policy import find_policy
-from eplb_numba.rules import place, refine, trade
+from eplb_numba.rules import exchange, place, refine, trade
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from eplb_numba.rules.node import place_node
 from eplb_numba.rules.noise import STEPS, perturb, stir
@@ -19,6 +19,7 @@ from eplb_numba.rules.outlast import outlast_layers
 from eplb_numba.rules.place import Placement, assign_groups, placement_arrays, plan_layers
 from eplb_numba.rules.promise import promise, reach_of
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
+from eplb_numba.rules.scenarios import clear_rest
 from eplb_numba.rules.scratch import bench_size, cut_outlook, cut_stage, cut_tools, outlook_size, stage_size, window_size
 from eplb_numba.rules.sort import DIGITS, FEW, MANY, NO_END, sort_descending
 from eplb_numba.rules.swap import best_pair_swap
@@ -151,10 +152,11 @@ def test_plain_python_outlasts_the_same(problem, seed):
     skew=st.sampled_from([0.0, 0.3, 2.0, 12.0]),
     ties=st.booleans(),
     wide=st.booleans(),
+    compiled=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_no_swap_gains_more_than_it_promises(shape, count, skew, ties, wide, seed):
-    """A swap gains less than its slot promises, and the best one is found."""
+def test_no_swap_gains_more_than_it_promises(shape, count, skew, ties, wide, compiled, seed):
+    """A swap gains less than its slot promises, also where products are fused with sums; and the best one is found."""
     (num_gpus, slots), dtype = shape, np.float64 if wide else np.float32
     num_slots = num_gpus * slots
     generator = np.random.default_rng(seed)
@@ -172,10 +174,12 @@ def test_no_swap_gains_more_than_it_promises(shape, count, skew, ties, wide, see
     reach = reach_of(outlook)
     outlook.counts[: num_slots // 2] = 3  # so many that not all may swap
     outlook.experts[: num_slots // 2] //= 2
+    clear_rest(count, outlook)
     trade._weigh(count, outlook)
     heavy, copies = int(outlook.burdens.argmax()), 1
-    promise(heavy, count, reach, outlook)
+    (promise_compiled if compiled else promise)(heavy, count, reach, outlook)
     gains = np.stack([reckon_gains(heavy, coming, count, outlook) for coming in range(num_slots)], axis=1)
+    reckoned = gains.copy()
     gains[:, heavy * slots : (heavy + 1) * slots] = -np.inf
     others = np.arange(num_slots) // slots != heavy
     assert np.all((gains < outlook.promises)[:, others])
@@ -184,14 +188,31 @@ def test_no_swap_gains_more_than_it_promises(shape, count, skew, ties, wide, see
     np.testing.assert_array_equal(outlook.prospects, expected)
     for leaving in range(slots):
         for coming in np.flatnonzero(others):
-            if not trade.may_trade(heavy * slots + leaving, coming, slots, copies, outlook):
+            if not exchange.may_trade(heavy * slots + leaving, coming, slots, copies, outlook):
                 gains[leaving, coming] = -np.inf
     leaving, coming = np.unravel_index(gains.argmax(), gains.shape)  # the first of several
-    is_worth_it = gains.max() > dtype(trade.LEAST_GAIN) * outlook.burdens[heavy]
+    is_worth_it = gains.max() > dtype(exchange.LEAST_GAIN) * outlook.burdens[heavy]
     expected = (heavy * slots + leaving) * num_slots + coming if is_worth_it else -1
-    assert trade._best_of_all(heavy, count, copies, outlook) == expected
-    swap, says_little = trade._best_promised(heavy, count, copies, reach, outlook)
+    assert exchange.best_of_all(heavy, count, copies, outlook) == expected
+    swap, says_little = exchange.best_promised(heavy, count, copies, reach, outlook)
     assert says_little or swap == expected
+    costs = np.empty(slots, dtype)
+    for coming in np.flatnonzero(others):
+        light = coming // slots
+        (reckon_out_compiled if compiled else exchange._reckon_out)(heavy, light, coming, outlook, costs)
+        np.testing.assert_array_equal(outlook.burdens[heavy] + outlook.burdens[light] - costs, reckoned[:, coming])
+
+
+@njit(error_model="numpy")
+def promise_compiled(heavy, count, reach, outlook):
+    """Note what slots promise as a CPU does."""
+    promise(heavy, count, reach, outlook)
+
+
+@njit(error_model="numpy")
+def reckon_out_compiled(heavy, light, coming, outlook, costs):
+    """Reckon out swaps as a CPU does."""
+    exchange._reckon_out(heavy, light, coming, outlook, costs)
 
 
 def reckon_gains(heavy, coming, count, outlook):
@@ -208,9 +229,36 @@ def reckon_gains(heavy, coming, count, outlook):
     return outlook.burdens[heavy] + outlook.burdens[light] - costs
 
 
+def test_scratch_serves_windows_of_any_length():
+    """What a window of more scenarios has left on the scratch does not tell."""
+    num_gpus, slots, generator = 6, 4, np.random.default_rng(5)
+    num_slots = num_gpus * slots
+    layout = layout_of(Topology(num_slots, num_slots, 1, 1, num_gpus))
+    windows = [generator.lognormal(0, 1, (count, num_slots)).astype(np.float32) for count in (8, 2, 5, 3, 7)]
+    used = scratch(layout, np.float32)
+    for loads in windows:
+        outcomes = []
+        for tables in (used, scratch(layout, np.float32)):
+            outlook = cut_outlook(Sheet(tables.outlook_values, tables.outlook_integers, layout))
+            outlook.loads[: loads.size] = (loads / loads.sum(axis=1, keepdims=True) * num_gpus).ravel()
+            outlook.worsts[:], outlook.counts[:], outlook.experts[:] = loads.max(axis=0), 1, np.arange(num_slots)
+            outlook.sizes[: len(loads)] = 1
+            searches = trade_compiled(len(loads), outlook)
+            outcomes.append((searches, outlook.experts.tolist(), outlook.burdens.tolist()))
+        assert outcomes[0] == outcomes[1]
+        assert outcomes[0][1] != list(range(num_slots))
+
+
+@njit(error_model="numpy")
+def trade_compiled(count, outlook):
+    """Look up loads and trade, as a CPU does."""
+    look_up(count, outlook)
+    return trade.trade(count, 1, 24, outlook)
+
+
 def test_few_swaps_are_reckoned_out(monkeypatch):
     """Where items are small beside a GPU's load, few slots promise more than the best swap gains."""
-    searches, tries = count_calls(trade, "_best_promised", monkeypatch), count_calls(trade, "_try_slot", monkeypatch)
+    searches, tries = count_calls(trade, "best_promised", monkeypatch), count_calls(exchange, "_try_slot", monkeypatch)
     generator = np.random.default_rng(3)
     steps = (generator.lognormal(0, 1, (1, 1, 64)) * generator.lognormal(0, 0.3, (8, 1, 64))).astype(np.float32)
     layout = layout_of(Topology(64, 72, 1, 1, 8))

@@ -10,10 +10,12 @@ from numba.cuda.extending import register_jitable as jit
 from ..rules import trade
 from ..rules.norm import add_up
 from ..rules.promise import reach_of
+from ..rules.scenarios import clear_rest
 from ..rules.scratch import recall_outlook
+from ..rules.sums import total_in_line
 from ..rules.terms import MOST_SCENARIOS
 from ..rules.trade import slope_of
-from ..rules.words import barrier, lane, mine_from, parts, times
+from ..rules.words import barrier, lane, parts, times
 from .block import WARP
 from .instructions import either, meet_warp, quotient
 from .offers import best_offer, make_offer, post, posted
@@ -27,7 +29,7 @@ __all__: list[str] = []
 def _trade(count, copies, rounds, outlook):  # type: ignore[no-untyped-def]
     def trade(count, copies, rounds, outlook):  # type: ignore[no-untyped-def]
         """Let one warp carry out swaps and weigh, and all of them look for the next swap: so they meet twice in a search."""
-        _clear_rest(count, outlook)
+        clear_rest(count, outlook)
         reach = reach_of(outlook)
         heavy, swap, search, is_stale = np.int32(-1), np.int32(-1), np.int64(0), False
         while True:
@@ -51,20 +53,6 @@ def _trade(count, copies, rounds, outlook):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _clear_rest(count, outlook):  # type: ignore[no-untyped-def]
-    """Let the scenarios that there are not have no load: whoever looks for swaps reads them as well."""
-    outlook = recall_outlook(outlook)
-    num_slots, num_gpus = len(outlook.costs), len(outlook.burdens)
-    for place in mine_from(count * num_slots, MOST_SCENARIOS * num_slots):
-        outlook.slot_loads[place] = 0
-    for place in mine_from(count * num_gpus, MOST_SCENARIOS * num_gpus):
-        outlook.gpu_loads[place] = outlook.powers[place] = 0
-    for scenario in mine_from(count, MOST_SCENARIOS):
-        outlook.slopes[scenario] = 0
-    barrier()
-
-
-@jit
 def _next_heavy(heavy, swap, count, is_first, is_stale, outlook):  # type: ignore[no-untyped-def]
     """Carry out the swap that the heavy GPU has, or let it rest; give the GPU to look at next, or -1.
 
@@ -78,7 +66,7 @@ def _next_heavy(heavy, swap, count, is_first, is_stale, outlook):  # type: ignor
         outlook.fill[heavy] = 1
     if swap >= 0 or is_first:
         if own < count:
-            outlook.slopes[own] = slope_of(own, outlook)
+            outlook.slopes[own] = _slope_in(own, outlook)
         meet_warp()
         gpu = own
         while gpu < num_gpus:
@@ -94,6 +82,14 @@ def _next_heavy(heavy, swap, count, is_first, is_stale, outlook):  # type: ignor
             gpu = np.int32(gpu + WARP)
         is_stale, heavy = False, _most_burdened(outlook)  # a lane looks at what it has written
     return heavy, is_stale
+
+
+@jit
+def _slope_in(scenario, outlook):  # type: ignore[no-untyped-def]
+    """Give the slope of a scenario's norm."""
+    num_gpus = len(outlook.burdens)
+    total = total_in_line(outlook.powers, scenario * num_gpus, num_gpus)
+    return slope_of(outlook.sizes[scenario], total)
 
 
 @jit

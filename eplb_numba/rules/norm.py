@@ -14,7 +14,7 @@ from .sums import total_in_line
 from .terms import Outlook
 from .words import barrier, mine, root, rule, times
 
-__all__ = ["add_up", "eighth", "eighth_root", "look_up", "norm_of", "seventh"]
+__all__ = ["add_up", "eighth", "eighth_root", "look_up", "norm_of", "note_total", "seventh"]
 
 
 @rule
@@ -53,15 +53,21 @@ def look_up(count: int, outlook: Outlook) -> None:
 @rule
 def add_up(gpu: int, scenario: int, outlook: Outlook) -> None:
     """Add up what lies on one GPU in one scenario."""
-    num_slots, num_gpus, slots = len(outlook.costs), len(outlook.burdens), outlook.slots
-    first = scenario * num_slots + gpu * slots
-    total = total_in_line(outlook.slot_loads, first, slots)
+    first = scenario * len(outlook.costs) + gpu * outlook.slots
+    note_total(gpu, scenario, total_in_line(outlook.slot_loads, first, outlook.slots), outlook)
+
+
+@rule
+def note_total(gpu: int, scenario: int, total: Any, outlook: Outlook) -> None:
+    """Note the load of one GPU in one scenario, and what is made of it."""
+    first = scenario * len(outlook.costs) + gpu * outlook.slots
     if len(outlook.sevenths) > 0:
         seventh_power = seventh(total)
-        for slot in range(first, first + slots):
-            outlook.around[slot], outlook.sevenths[slot] = total, seventh_power
-    outlook.gpu_loads[scenario * num_gpus + gpu] = total
-    outlook.powers[scenario * num_gpus + gpu] = eighth(total)
+        for slot in range(first, first + outlook.slots):
+            outlook.sevenths[slot] = seventh_power
+    place = scenario * len(outlook.burdens) + gpu
+    outlook.gpu_loads[place] = total
+    outlook.powers[place] = eighth(total)
 
 
 @rule

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from .norm import seventh
+from .scenarios import column_of, rows_of
 from .sums import largest_here
 from .terms import MOST_SCENARIOS, Outlook
-from .words import barrier, best_lane, inlined_word, mine, mine_from, rule, times
+from .words import barrier, best_lane, fused_word, inlined_word, mine, mine_from, rule, times
 
 __all__ = ["MARGIN", "bend_of", "margin_of", "promise", "reach_of"]
 
 # Both are rounded, a promise and the gain that is reckoned out.  In float32, where a rounding is at most 2**-24, a promise may
-# be off by 31 of what it is made of, a gain by 67 of the burdens.  This is 32 and 128 of them; float64 is nearer.
+# be off by 31 of what it is made of (on a CPU by 24, fused or not), a gain by 67 of the burdens.  This is 32 and 128 of them;
+# float64 is nearer.
 MARGIN = 2.0**-19
 
 
@@ -47,8 +49,10 @@ def promise(heavy: int, count: int, reach: Any, outlook: Outlook) -> None:
     for coming in mine(num_slots):
         promises[coming] = -np.inf
         losses[coming] = 0
-    for scenario in mine(count):
-        _look_at(scenario, heavy, outlook)
+    for scenario in mine(MOST_SCENARIOS):
+        outlook.bends[scenario] = 0
+        if scenario < count:
+            _look_at(scenario, heavy, outlook)
     barrier()
     margin = value(0)
     for scenario in range(MOST_SCENARIOS):
@@ -69,13 +73,14 @@ def promise(heavy: int, count: int, reach: Any, outlook: Outlook) -> None:
         else:
             for coming in mine(num_slots):
                 pulls[coming] = 0
-    for leaving in range(heavy * outlook.slots, (heavy + 1) * outlook.slots):
-        loads, less = _leaving(leaving, count, outlook)
-        _raise(outlook.pulls, loads, less, promises)
+    start, end = heavy * outlook.slots, (heavy + 1) * outlook.slots
+    for leaving in range(start, end, 3):  # pulls are read once for three
+        second, third = min(leaving + 1, end - 1), min(leaving + 2, end - 1)
+        _raise(_leaving(leaving, outlook), _leaving(second, outlook), _leaving(third, outlook), outlook.pulls, promises)
     barrier()
     _settle(losses, times(margin, value(MARGIN)), promises)
     barrier()
-    for coming in mine_from(heavy * outlook.slots, (heavy + 1) * outlook.slots):
+    for coming in mine_from(start, end):
         promises[coming] = -np.inf
     barrier()
     for light in mine(len(outlook.burdens)):
@@ -116,56 +121,51 @@ def margin_of(height: Any, slope: Any, bend: Any, heaviest: Any, reach: Any) -> 
     return times(steepest, reach + reach + times(heaviest, value(0.5))) + times(times(bend, reach), times(reach, value(4)))
 
 
-@inlined_word
-def _pull(slot_loads: Any, sevenths: Any, seventh_load: Any, slope: Any, bend: Any, pulls: Any, losses: Any) -> None:
+@fused_word
+def _pull(slot_loads: Any, sevenths: Any, height: Any, slope: Any, bend: Any, pulls: Any, losses: Any) -> None:
     """Work out in one scenario the pull of what lies in each slot, and add what it takes off the slot's promises."""
     for coming in mine(len(losses)):
         load = slot_loads[coming]
-        pull = times(seventh_load - sevenths[coming], slope)
-        bent = times(bend, load)
-        losses[coming] += times(load, pull + bent)
-        pulls[coming] = pull + bent + bent
+        bent = bend * load
+        pull = (height - sevenths[coming]) * slope + bent
+        losses[coming] += load * pull
+        pulls[coming] = pull + bent
 
 
 @rule
-def _leaving(leaving: int, count: int, outlook: Outlook) -> tuple[Any, Any]:
-    """Give the loads of an item over all scenarios that there may be, and what it takes off all promises."""
-    value = outlook.means.dtype.type
-    num_slots, slot_loads = len(outlook.costs), outlook.slot_loads
-    less = value(0)
-    for scenario in range(count):
-        load = slot_loads[scenario * num_slots + leaving]
-        less += times(times(load, load), outlook.bends[scenario])
-    return (
-        slot_loads[leaving],
-        slot_loads[num_slots + leaving] if count > 1 else value(0),
-        slot_loads[2 * num_slots + leaving] if count > 2 else value(0),
-        slot_loads[3 * num_slots + leaving] if count > 3 else value(0),
-        slot_loads[4 * num_slots + leaving] if count > 4 else value(0),
-        slot_loads[5 * num_slots + leaving] if count > 5 else value(0),
-        slot_loads[6 * num_slots + leaving] if count > 6 else value(0),
-        slot_loads[7 * num_slots + leaving] if count > 7 else value(0),
-    ), less
+def _leaving(leaving: int, outlook: Outlook) -> tuple[Any, Any]:
+    """Give the loads of an item over all scenarios, and what it takes off all promises."""
+    loads = column_of(outlook.slot_loads, leaving, len(outlook.costs))
+    less = type(loads[0])(0)
+    for scenario in range(MOST_SCENARIOS):
+        less += times(times(loads[scenario], loads[scenario]), outlook.bends[scenario])
+    return loads, less
 
 
-@rule
-def _raise(pulls: Any, loads: Any, less: Any, promises: Any) -> None:
-    """Raise the promise of each slot to what an item that leaves may gain by a swap for the one in it.
-
-    All scenarios in one line: that is what vector units are fastest at.
-    """
+@fused_word
+def _raise(first: Any, second: Any, third: Any, pulls: Any, promises: Any) -> None:
+    """Raise the promise of each slot to what one of three items that leave may gain by a swap for the one in it."""
     size = len(promises)
-    one, two, three, four = pulls[:size], pulls[size : 2 * size], pulls[2 * size : 3 * size], pulls[3 * size : 4 * size]
-    five, six, seven, eight = (
-        pulls[4 * size : 5 * size],
-        pulls[5 * size : 6 * size],
-        pulls[6 * size : 7 * size],
-        pulls[7 * size :],
-    )
+    one, two, three, four, five, six, seven, eight = rows_of(pulls, 0, size, size)
     for coming in mine(size):
-        low = times(one[coming], loads[0]) + times(two[coming], loads[1])
-        low += times(three[coming], loads[2]) + times(four[coming], loads[3])
-        high = times(five[coming], loads[4]) + times(six[coming], loads[5])
-        high += times(seven[coming], loads[6]) + times(eight[coming], loads[7])
-        gain, best = low + high - less, promises[coming]
-        promises[coming] = gain if gain > best else best
+        column = (
+            one[coming],
+            two[coming],
+            three[coming],
+            four[coming],
+            five[coming],
+            six[coming],
+            seven[coming],
+            eight[coming],
+        )
+        best = max(_gain(first, column), _gain(second, column), _gain(third, column))
+        promises[coming] = max(promises[coming], best)
+
+
+@fused_word
+def _gain(leaving: Any, pulls: Any) -> Any:
+    """Give what an item that leaves may gain, but for what depends on the one that comes."""
+    loads, less = leaving
+    low = loads[0] * pulls[0] + loads[1] * pulls[1] + loads[2] * pulls[2] + loads[3] * pulls[3]
+    high = loads[4] * pulls[4] + loads[5] * pulls[5] + loads[6] * pulls[6] + loads[7] * pulls[7]
+    return low + high - less

@@ -222,7 +222,6 @@ def _cut_outlook(sheet: Sheet) -> tuple[Outlook, Any, Any]:
     experts, slots, gpus = layout.node_experts, layout.node_slots, layout.node_gpus
     loads, values = take(values, MOST_SCENARIOS * experts)
     slot_loads, values = take(values, MOST_SCENARIOS * slots)
-    around, values = take(values, aside(values, MOST_SCENARIOS * slots))
     sevenths, values = take(values, aside(values, MOST_SCENARIOS * slots))
     pulls, values = take(values, aside(values, MOST_SCENARIOS * slots))
     heights, values = take(values, aside(values, MOST_SCENARIOS))
@@ -247,7 +246,6 @@ def _cut_outlook(sheet: Sheet) -> tuple[Outlook, Any, Any]:
     outlook = Outlook(
         loads,
         slot_loads,
-        around,
         sevenths,
         pulls,
         heights,

@@ -17,7 +17,7 @@ from .scratch import recall_outlook
 from .sort import sort_descending
 from .sums import total_in_line
 from .terms import STEP_STRIDE, Outlook, Stage, Tactics, Tools, Window
-from .words import barrier, best_lane, lane, mine, root, rule, times, word
+from .words import barrier, best_lane, inlined_word, lane, mine, root, rule, times, word
 
 __all__ = [
     "has_room",
@@ -139,7 +139,7 @@ def pack_one_by_one(order: Any, count: int, copies: int, outlook: Outlook) -> bo
     return True
 
 
-@word
+@inlined_word
 def put_replica(expert: int, rank: int, count: int, copies: int, outlook: Outlook) -> bool:
     """Put a replica onto the GPU with room for it where the powers grow least; tell whether there is one."""
     value = outlook.means.dtype.type

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..policy import Policy
     from ..topology import Topology
 
-MOST_SCENARIOS = 8  # of a window that are planned for; what a swap promises is written for eight
+MOST_SCENARIOS = 8  # of a window that are planned for; ``scenarios`` is written for eight
 MOST_STEPS = 32  # that are told apart while a window is read
 STEP_STRIDE = MOST_STEPS + 1  # of an expert's loads: odd, so that a GPU's memory banks serve one step of all experts at once
 ROUNDING = 2.0**-22  # four times what an operation in float32 may be off by, relatively; float64 is nearer
@@ -212,8 +212,7 @@ class Outlook(NamedTuple):
 
     loads: Any  # (scenarios, experts)
     slot_loads: Any  # (scenarios, slots) of the replica in each slot
-    around: Any  # (scenarios, slots) the load of its GPU; on a GPU there is nothing from here to prospects
-    sevenths: Any  # (scenarios, slots) the seventh power of that
+    sevenths: Any  # (scenarios, slots) its GPU's load to the power of seven; on a GPU there is nothing from here to prospects
     pulls: Any  # (scenarios, slots) what a load that leaves is multiplied by, in the promise of a swap for the one there
     heights: Any  # (scenarios) the seventh power of the heavy GPU's load
     bends: Any  # (scenarios) what the square of the load that moves costs a promise

@@ -21,6 +21,7 @@ __all__ = [
     "aside",
     "barrier",
     "best_lane",
+    "fused_word",
     "inlined_word",
     "just_below",
     "lane",
@@ -50,6 +51,18 @@ def inlined_word(function: Any) -> Any:
     soon done that takes longer than to do it.
     """
     overload(function, target="cpu", strict=False, jit_options={"forceinline": True})(lambda *_: function)
+    return function
+
+
+def fused_word(function: Any) -> Any:
+    """Let compiled rules on a CPU take such a function in, and fuse its products with sums where the CPU can.
+
+    That is for bounds, which need not be rounded the same everywhere; never for what an answer is made of.  Whatever such a
+    function calls is fused as well, ``times`` too.
+    """
+    overload(function, target="cpu", strict=False, jit_options={"forceinline": True, "fastmath": {"contract"}})(
+        lambda *_: function
+    )
     return function
 
 

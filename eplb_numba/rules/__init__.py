@@ -3,7 +3,8 @@
 Every rule keeps the law of one answer: arithmetic in the type of the weight, sums in one written order, a total order for
 every choice, no product that feeds a sum.  A rule allocates nothing, raises nothing and is handed all its scratch.
 
-The rooms, from the ground up: ``words`` (what a lane is), ``noise``, ``sort`` and ``bracket`` (tools), ``terms`` (the arrays
-that travel together), ``scratch`` (where they lie), ``replicate``, ``greedy``, ``swap`` and ``refine`` (the steps), ``pack``
-(one packing from its starts), ``node``, ``place`` (whole layers) and ``rows`` (single stages for the drop-ins).
+The rooms, from the ground up: ``linked`` (how rules get into kernels on a CPU), ``words`` (what a lane is), ``noise``,
+``sort`` and ``bracket`` (tools), ``terms`` (the arrays that travel together), ``scratch`` (where they lie), ``replicate``,
+``greedy``, ``swap`` and ``refine`` (the steps), ``pack`` (one packing from its starts), ``node``, ``place`` (whole layers) and
+``rows`` (single stages for the drop-ins).
 """

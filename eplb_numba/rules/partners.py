@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.extending import overload
 
+from .linked import on_cpu
 from .swap import best_swap
 from .terms import Items, Packing
 from .words import rule, times
@@ -102,7 +102,7 @@ def _find_gains(loads: Any, heavy: int, slots: int, columns: Any, gaps: Any, gai
                 gains[turn] = better if better > best else best
 
 
-@overload(search_partners, target="cpu")
+@on_cpu(search_partners)
 def _search_partners_on_cpu(items, packing, ranking, place, partners, first, copies, least, keys):  # type: ignore[no-untyped-def]
     def search_partners(items, packing, ranking, place, partners, first, copies, least, keys):  # type: ignore[no-untyped-def]
         if partners > ABREAST and packing.slots <= MOST_SLOTS and (packing.slots + 2) * ABREAST <= len(keys):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import overload
 
+from .linked import on_cpu
 from .words import barrier, lane
 
 DIGITS = 256  # one byte a pass
@@ -28,7 +28,7 @@ def sort_descending(keys: Any, order: Any, spare: Any) -> None:
     barrier()
 
 
-@overload(sort_descending, target="cpu")
+@on_cpu(sort_descending)
 def _sort_descending_on_cpu(keys, order, spare):  # type: ignore[no-untyped-def]  # numba compares the signatures
     # The bits of floats that are not negative sort like their values.
     bits_type = np.uint32 if keys.dtype == types.float32 else np.uint64

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import overload
 
+from .linked import on_cpu
 from .words import best_lane, mine, rule, word
 
 __all__ = ["largest_here", "largest_of", "note_ends", "smallest_of", "total_here", "total_in_line", "total_of"]
@@ -72,7 +72,7 @@ def note_ends(loads: Any, place: int, smallest: Any, largest: Any) -> None:
     smallest[place], largest[place] = min(loads), max(loads)
 
 
-@overload(note_ends, target="cpu")
+@on_cpu(note_ends)
 def _note_ends_on_cpu(loads, place, smallest, largest):  # type: ignore[no-untyped-def]  # numba compares the signatures
     kind = np.int32 if loads.dtype == types.float32 else np.int64
 

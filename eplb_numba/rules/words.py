@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import lower_builtin, overload, type_callable
-from numba.extending import register_jitable as rule
+from numba.extending import lower_builtin, register_jitable, type_callable
+
+from .linked import on_cpu
 
 __all__ = [
     "OfGPU",
@@ -40,8 +41,14 @@ __all__ = [
 
 def word(function: Any) -> Any:
     """Let compiled rules on a CPU take a function as it is written; what it means on a GPU is said there."""
-    overload(function, target="cpu", strict=False)(lambda *_: function)
+    on_cpu(function)(lambda *_: function)
     return function
+
+
+def rule(function: Any) -> Any:
+    """Let compiled rules take a function as it is written, on a CPU and on a GPU."""
+    register_jitable(function)
+    return word(function)
 
 
 def inlined_word(function: Any) -> Any:
@@ -50,7 +57,7 @@ def inlined_word(function: Any) -> Any:
     A call hands over each array as seven numbers, and a tuple of arrays as hundreds: for what is called again and again and is
     soon done that takes longer than to do it.
     """
-    overload(function, target="cpu", strict=False, jit_options={"forceinline": True})(lambda *_: function)
+    on_cpu(function, forceinline=True)(lambda *_: function)
     return function
 
 
@@ -60,9 +67,7 @@ def fused_word(function: Any) -> Any:
     That is for bounds, which need not be rounded the same everywhere; never for what an answer is made of.  Whatever such a
     function calls is fused as well, ``times`` too.
     """
-    overload(function, target="cpu", strict=False, jit_options={"forceinline": True, "fastmath": {"contract"}})(
-        lambda *_: function
-    )
+    on_cpu(function, forceinline=True, fastmath={"contract"})(lambda *_: function)
     return function
 
 
@@ -153,12 +158,12 @@ def times(left: Any, right: Any) -> Any:
     return left * right
 
 
-@overload(lane, target="cpu")
+@on_cpu(lane)
 def _lane_on_cpu() -> Any:
     return lambda: 0
 
 
-@overload(lanes, target="cpu")
+@on_cpu(lanes)
 def _lanes_on_cpu() -> Any:
     return lambda: 1
 
@@ -184,31 +189,31 @@ def _range_on_cpu(context: Any, builder: Any, signature: Any, arguments: Any) ->
     return made._getvalue()
 
 
-@overload(barrier, target="cpu")
+@on_cpu(barrier)
 def _barrier_on_cpu() -> Any:
     return lambda: None
 
 
-@overload(root, target="cpu")
+@on_cpu(root)
 def _root_on_cpu(number):  # type: ignore[no-untyped-def]  # numba compares the two signatures
     return lambda number: math.sqrt(number)
 
 
-@overload(strip, target="cpu")
+@on_cpu(strip)
 def _strip_on_cpu(array):  # type: ignore[no-untyped-def]
     return lambda array: array
 
 
-@overload(aside, target="cpu")
+@on_cpu(aside)
 def _aside_on_cpu(scratch, size):  # type: ignore[no-untyped-def]  # numba compares the two signatures
     return lambda scratch, size: size  # noqa: ARG005
 
 
-@overload(times, target="cpu")
+@on_cpu(times)
 def _times_on_cpu(left, right):  # type: ignore[no-untyped-def]  # numba compares the two signatures
     return lambda left, right: left * right
 
 
-@overload(best_lane, target="cpu")
+@on_cpu(best_lane)
 def _best_lane_on_cpu(gain, choice):  # type: ignore[no-untyped-def]
     return lambda gain, choice: (gain, choice)

@@ -45,6 +45,7 @@ def signatures(dtype, kinds):
     indices, listed, intake = empty(2, np.int64), (empty(3, np.int64), True), (empty(3), 1.0)
     arguments = {
         "assign": (*intake, layout, tactics, work, scratch),
+        "prepare": (*intake, layout, tactics, work, scratch),
         "place": (*intake, layout, tactics, work, scratch),
         "place_start": (*intake, layout, tactics, work, scratch, starts, 0),
         "deliver": (layout, tactics, work, placement, *listed),

@@ -283,7 +283,7 @@ def test_single_stages_give_the_same_bits(data):
 @pytest.mark.skipif(SIMULATED, reason="the simulator would take minutes")
 @each_policy
 def test_whole_nodes_give_the_same_bits(name):
-    """At the size of DeepSeek-V3's layers, where lanes have several experts each and merge sorted runs, nothing changes."""
+    """At the size of DeepSeek-V3's layers, where lanes have several experts each and sort by digits, nothing changes."""
     policy = replace(POLICIES[name], restarts=min(POLICIES[name].restarts, 3))
     weight = np.random.default_rng(6).lognormal(0, 1, (2, 256)).astype(np.float32)
     weight[1, ::3] = weight[1, 0]  # ties
@@ -302,6 +302,31 @@ def test_many_tries_give_the_same_bits(tolerance, apart):
     for groups in (16, 4, 1):
         theirs = plan_experts(on_gpu(weight), 80, groups, 4, 16, policy=policy)
         assert_same(theirs, plan_experts(weight, 80, groups, 4, 16, policy=policy))
+
+
+@pytest.mark.parametrize("name", ["balanced", "optimize_and_2item_swap", "parallel_randomized_greedy_with_l2_swap"])
+@pytest.mark.parametrize("apart", ["freely", "where_cheap"])
+def test_nodes_that_blocks_have_in_common(name, apart, monkeypatch):
+    """Where blocks have nodes in common these are prepared once, and nothing changes."""
+    monkeypatch.setattr(backend.memory, "MANY_SHARE", 2)
+    weight = np.random.default_rng(15).lognormal(0, 1, (2, 12)).astype(np.float32)
+    weight[1] = np.float32([40, 1, 1, 1, 40, 1, 1, 1, 40, 1, 1, 1])  # that replicas are kept apart is dear
+    policy = replace(QUICK_POLICIES[name], restarts=min(POLICIES[name].restarts, 3), starts=2, apart=apart)
+    for groups in (4, 2, 1):
+        theirs = plan_experts(on_gpu(weight), 16, groups, 2, 4, policy=policy)
+        assert_same(theirs, plan_experts(weight, 16, groups, 2, 4, policy=policy))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("zeros", [0, 40])
+def test_items_that_leading_digits_do_not_tell_apart(dtype, zeros):
+    """Items are packed heaviest first, however little their loads differ and however far others are from them."""
+    loads = 1 + np.random.default_rng(16).permutation(100) * np.finfo(dtype).eps
+    loads[:zeros] = 0
+    loads[-2:] = 1e-30, 1e30
+    weight = np.stack([loads, np.where(loads > 1, loads, 1)]).astype(dtype)
+    for ours, theirs in zip(balanced_packing(weight, 4), balanced_packing(on_gpu(weight), 4), strict=True):
+        np.testing.assert_array_equal(ours, on_cpu(theirs))
 
 
 @pytest.mark.parametrize("tries", [1, 2, 8, 9, 20, 128])

@@ -12,7 +12,7 @@ from eplb_numba import POLICIES, Topology, plan_experts
 from eplb_numba.policy import find_policy
 from eplb_numba.rules import exchange, place, refine, trade
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
-from eplb_numba.rules.node import place_node
+from eplb_numba.rules.node import place_node, prepare_node
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.norm import eighth, look_up
 from eplb_numba.rules.outlast import outlast_layers
@@ -21,7 +21,7 @@ from eplb_numba.rules.promise import promise, reach_of
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from eplb_numba.rules.scenarios import clear_rest
 from eplb_numba.rules.scratch import bench_size, cut_outlook, cut_stage, cut_tools, outlook_size, stage_size, window_size
-from eplb_numba.rules.sort import DIGITS, FEW, MANY, NO_END, sort_descending
+from eplb_numba.rules.sort import DIGITS, FEW, MANY, MARKS, NO_END, sort_descending
 from eplb_numba.rules.swap import best_pair_swap
 from eplb_numba.rules.terms import Bench, Job, Sheet, Tables, layout_of, tactics_of
 
@@ -100,7 +100,8 @@ def test_no_node_comes_below_its_floor(problem, name, restart):
     for layer, loads in enumerate(weight):
         assign_groups(loads, layer, restart, tactics, groups, stage)
         for node in range(layout.num_nodes):
-            place_node(loads, layer, restart, node, weight.dtype.type(np.inf), tactics, replicas, stage)
+            bound = prepare_node(loads, node, False, tactics, replicas, stage)
+            place_node(bound, layer, restart, node, weight.dtype.type(np.inf), tactics, replicas, stage)
         assert np.all(stage.floors <= stage.heaviest)
 
 
@@ -297,9 +298,9 @@ def test_plain_python_packs_and_replicates_the_same():
 
 
 @njit(error_model="numpy")
-def compiled_sort(keys, order, spare):
+def compiled_sort(keys, order, spare, marks):
     """Sort by the word that the CPU gives its own meaning."""
-    sort_descending(keys, order, spare)
+    sort_descending(keys, order, spare, marks)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -319,11 +320,11 @@ def test_sorting_is_stable_and_descending(dtype, seed, count, kind):
         lambda: generator.random(count) * (1e-44 if dtype is np.float32 else 1e-322),
         lambda: np.where(generator.random(count) < 0.5, 0, 10.0 ** generator.uniform(-30, 30, count)),
     ][kind]().astype(dtype)
-    order, spare = np.empty(count, np.int32), np.empty(count + DIGITS, np.int32)
-    compiled_sort(keys, order, spare)
+    order, spare, marks = np.empty(count, np.int32), np.empty(count + DIGITS, np.int32), np.empty(MARKS, dtype)
+    compiled_sort(keys, order, spare, marks)
     np.testing.assert_array_equal(order, np.argsort(-keys, kind="stable"))
     plain = np.empty(count, np.int32)
-    sort_descending(keys, plain, spare)
+    sort_descending(keys, plain, spare, marks)
     np.testing.assert_array_equal(order, plain)
 
 

@@ -3,8 +3,9 @@
 It has the face of ``cpu``, and what the two give is the same, bit for bit.  A plan is two launches: each node of each try of a
 layer is placed, and the best try of each layer is delivered.  Where there are groups to be assigned to nodes, or several tries
 to be told apart, that is a launch before.  Where a packing has several starts, these are made beside each other, and the block
-that ends last settles which one is kept; twice if replicas may have to lie together.  A plan that is to last takes three more.
-Nothing is read back, but for the width of log2phy where the caller has not fixed it: then a last launch lists the slots.
+that ends last settles which one is kept; twice if replicas may have to lie together.  What many blocks have in common is one
+more launch.  A plan that is to last takes three more.  Nothing is read back, but for the width of log2phy where the caller has
+not fixed it: then a last launch lists the slots.
 
 Only this folder compiles and launches with numba.cuda; ``backend`` and ``info`` ask it which GPU there is.
 """

@@ -13,6 +13,7 @@ __all__ = [
     "SHARED_BYTES",
     "WARP",
     "WARPS",
+    "WARP_BITS",
 ]
 
 # Whole warps, a power of two of them, at most WARPS.
@@ -22,6 +23,7 @@ MANY_LANES = 512  # for one with more slots on a node
 MOST_REGISTERS = 128  # that a multiprocessor has for each of so many lanes
 COPYING_LANES = 256  # for what little more than copies, and waits for memory
 WARP = 32  # more than twice as many lanes as there are scenarios
+WARP_BITS = 5  # of the number of a lane
 ALL = 0xFFFFFFFF  # lanes of a warp
 WARPS = 16  # at most
 OFFER_BYTES = WARPS * (8 + 4) + 8  # of shared memory, before all else: what warps tell each other

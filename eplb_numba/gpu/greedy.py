@@ -40,6 +40,14 @@ def _pack_by_lanes(items, order, copies, packing, fill):  # type: ignore[no-unty
     if own < num_packs:
         offer = load
     begin = np.int32(0)
+    head = min(num_packs, count)  # the heaviest items go to one pack each, in order, if all of them have a load
+    if among((own < head) & (items.loads[order[min(own, np.int32(count - 1))]] <= 0)) == 0:
+        begin = head
+        if own < head:
+            item = np.int32(order[own])
+            packing.items[place] = item
+            place, load = np.int32(place + 1), items.loads[item]
+            offer = load if place < end else endless
     while begin < count:
         # The next items, one a lane: reading them one by one takes longest.
         own_item = np.int32(order[min(np.int32(begin + own), np.int32(count - 1))])

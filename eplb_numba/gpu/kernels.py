@@ -8,7 +8,7 @@ import numpy as np
 from numba import config, cuda
 
 from ..rules.intake import take_in
-from ..rules.node import place_node
+from ..rules.node import place_node, prepare_node
 from ..rules.outlast import outlast_node
 from ..rules.pack import best_start, keep
 from ..rules.place import (
@@ -24,13 +24,14 @@ from ..rules.place import (
 )
 from ..rules.rows import pack_row, replicate_row
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall
-from ..rules.starts import place_start, prepare, settle_node
+from ..rules.starts import place_start, put_together, settle_node
 from ..rules.terms import Bench, Kept, Layout, Outlook, Sheet, Stage
 from ..rules.window import note_window, read_window
 from ..rules.words import barrier, best_lane, lane, mine, mine_from, parts, rule, strip
 from ..stamp import stamped
 from .block import MOST_REGISTERS
 from .memory import InGlobal, InShared, Starts, Work
+from .prepared import leave_node, take_up_node
 from .tries import ceiling_before, try_and_turn
 
 if not config.ENABLE_CUDASIM:
@@ -112,6 +113,14 @@ def _stage(work: Work, layer: int, attempt: int, layout: Layout) -> Stage:
 
 
 @rule
+def _prepared(work: Work, layer: int, part: int) -> tuple[Any, Any]:
+    """Give where a prepared node lies: that of a part, or of all tries where groups leave them no choice."""
+    values, integers = work.prepared
+    _, place = parts(part, values.shape[1])
+    return strip(values[layer, place]), strip(integers[layer, place])
+
+
+@rule
 def _outlook_of(outlook: Any, layout: Layout) -> Outlook:
     """Give the outlook of this block."""
     values, integers = _space(outlook)
@@ -139,7 +148,8 @@ def _assign(weight, most, layout, tactics, work, scratch):  # type: ignore[no-un
     tries, nodes = work.stage_values.shape[1], layout.num_nodes
     for problem in _problems(scratch, len(work.stage_values) * tries):
         layer, attempt = parts(problem, tries)
-        _fetch(weight, layer, most, loads)
+        if layout.num_groups > nodes:
+            _fetch(weight, layer, most, loads)
         restart = attempt + first_try(layout, tactics)
         assign_groups(loads, layer, restart, tactics, tools, _stage(work, layer, attempt, layout))
         if lane() == 0:
@@ -148,6 +158,20 @@ def _assign(weight, most, layout, tactics, work, scratch):  # type: ignore[no-un
             work.first_near[layer, part, KEPT_APART] = tactics.starts
             for together in range(2):
                 work.made[layer, part, together] = 0
+
+
+def _prepare(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
+    loads, values, integers = _loads_and_bench(scratch, layout)
+    tools = cut_tools(Bench(values, integers, layout, False))
+    layers, prepared = work.prepared.values.shape[:2]
+    for problem in _problems(scratch, layers * prepared):
+        layer, part = parts(problem, prepared)
+        attempt, node = parts(part, layout.num_nodes)
+        is_sound = _fetch(weight, layer, most, loads)
+        if part == 0:
+            work.sound[layer] = is_sound
+        bound = prepare_node(loads, node, False, tactics, tools, _stage(work, layer, attempt, layout))
+        leave_node(bound, tools, *_prepared(work, layer, part))
 
 
 def _place(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
@@ -165,14 +189,18 @@ def _place(weight, most, layout, tactics, work, scratch):  # type: ignore[no-unt
             if is_lost(stage, ceiling):
                 continue
             node = node_in_turn(node, stage)
-        is_sound = _fetch(weight, layer, most, loads)
-        if part == 0:
-            work.sound[layer] = is_sound
-        if tries == 1 and layout.num_groups == nodes:  # there was nothing to choose, and groups were not assigned before
-            for place in mine_from(node * layout.node_experts, (node + 1) * layout.node_experts):
-                stage.order[place] = place
-            barrier()
-        place_node(loads, layer, attempt + first_try(layout, tactics), node, ceiling, tactics, tools, stage)
+        if work.prepared.values.shape[1] > 0:
+            bound = take_up_node(*_prepared(work, layer, attempt * nodes + node), tools)
+        else:
+            is_sound = _fetch(weight, layer, most, loads)
+            if part == 0:
+                work.sound[layer] = is_sound
+            if tries == 1 and layout.num_groups == nodes:  # there was nothing to choose, and groups were not assigned before
+                for place in mine_from(node * layout.node_experts, (node + 1) * layout.node_experts):
+                    stage.order[place] = place
+                barrier()
+            bound = prepare_node(loads, node, False, tactics, tools, stage)
+        place_node(bound, layer, attempt + first_try(layout, tactics), node, ceiling, tactics, tools, stage)
         if tries > 1 and lane() == 0:
             cuda.threadfence()  # behind it the last of a try's blocks sees what the others have staged
             ceiling = ceiling_after(layout, tactics, stage)
@@ -184,16 +212,17 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
     loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, False))
     layers, num_parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
+    in_common = work.prepared.values.shape[1] > 0
     for problem in _problems(scratch, layers * num_parts * tactics.starts):
         row, part = parts(problem, num_parts)
         start, layer = parts(row, layers)
         # Another block may write there at any moment, and all lanes must have read the same.
-        _, first_near = best_lane(weight.dtype.type(0), work.first_near[layer, part, together])
+        _, first_near = best_lane(values.dtype.type(0), work.first_near[layer, part, together])
         if first_near == NOBODY_ASKS:
             continue
         attempt, node = parts(part, nodes)
         stage, restart = _stage(work, layer, attempt, layout), attempt + first_try(layout, tactics)
-        is_prepared, is_sound, bound = False, False, weight.dtype.type(0)
+        is_prepared, is_sound, bound = False, False, values.dtype.type(0)
         for turn in range(2):  # to make the start, and to settle: two turns because either needs a node that is prepared
             if turn == 0:
                 if first_near < start:
@@ -201,8 +230,13 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
             elif not _is_last(work, layer, part, together, tactics.starts):
                 continue
             if not is_prepared:
-                is_sound = _fetch(weight, layer, most, loads)
-                bound = prepare(loads, node, together == PUT_TOGETHER, tactics, tools, stage)
+                if in_common:
+                    bound = take_up_node(*_prepared(work, layer, part), tools)
+                    if together == PUT_TOGETHER:
+                        put_together(tactics, tools)
+                else:
+                    is_sound = _fetch(weight, layer, most, loads)
+                    bound = prepare_node(loads, node, together == PUT_TOGETHER, tactics, tools, stage)
                 is_prepared = True
             if turn == 0:
                 largest, spread, near = place_start(
@@ -215,7 +249,7 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
                     if near:
                         cuda.atomic.min(work.first_near, (layer, part, together), start)
             else:
-                if part == 0:
+                if part == 0 and not in_common:
                     work.sound[layer] = is_sound
                 all_largest, spreads = strip(starts.largest[layer, part]), strip(starts.spreads[layer, part])
                 best = best_start(work.first_near[layer, part, together], tactics, all_largest, spreads)
@@ -325,6 +359,7 @@ class Kernels(NamedTuple):
 
     intake: Any = _compiled(_intake)
     assign: Any = _compiled(_assign)
+    prepare: Any = _compiled(_prepare)
     place: Any = _compiled(_place)
     place_start: Any = _compiled(_place_start)
     deliver: Any = _compiled(_deliver)

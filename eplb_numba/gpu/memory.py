@@ -13,12 +13,14 @@ from ..rules.place import first_try
 from ..rules.scratch import bench_size, outlook_size, stage_size, window_size
 from ..rules.terms import Layout, Tactics
 from .block import OFFER_BYTES, SHARED_BYTES
+from .prepared import Prepared, prepared_size
 from .site import Allocator, device
 
 __all__ = ["InGlobal", "InShared", "Room", "Starts", "Work", "allocate", "check_items", "shared_end"]
 
 MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
 MOST_START_BYTES = 2**26  # that starts made beside each other may need; else they follow one another
+MANY_SHARE = 16  # blocks that have a prepared node in common
 ALIGNMENT = 256  # of an array, in bytes
 MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a block
 
@@ -46,6 +48,7 @@ class Work(NamedTuple):
     ceilings: Any  # (layers, tries) what later tries must come below, once a try is finished; infinite until then
     first_near: Any  # (layers, parts, 2) the first start that came near enough, KEPT_APART and PUT_TOGETHER, or NOBODY_ASKS
     made: Any  # (layers, parts, 2) how many starts are made, or need not be
+    prepared: Prepared
     sound: Any  # (layers) whether a layer's loads are loads
     loads: Any  # (1, layers, experts) of a weight that is taken in by a launch of its own
     scenarios: Any  # (layers) how many a layer's window stands for
@@ -80,6 +83,8 @@ def allocate(
     parts = num_tries * layout.num_nodes
     starts = _arrays_of_starts(num_layers, parts, layout, tactics, dtype)
     stage_values, stage_integers = stage_size(layout)
+    prepared_values, prepared_integers = prepared_size(layout)
+    prepared = _nodes_in_common(num_tries, tactics.starts if starts else 1, layout)
     of_gpu = not config.ENABLE_CUDASIM  # the simulator runs the plain forms of words
     num_values, num_integers = bench_size(layout, of_gpu)
     # The loads that were taken in lie at the end, and not where they are brought to: tools begin with such places.
@@ -101,6 +106,8 @@ def allocate(
         ceilings=((num_layers, num_tries), dtype),
         first_near=((num_layers, parts, 2), integer),
         made=((num_layers, parts, 2), integer),
+        prepared_values=((num_layers, prepared, prepared_values), dtype),
+        prepared_integers=((num_layers, prepared, prepared_integers), integer),
         sound=((num_layers,), integer),
         loads=((1, num_layers, layout.num_logical), dtype),
         scenarios=((num_layers,), integer),
@@ -109,15 +116,25 @@ def allocate(
         outlook_integers=((outlook_blocks, outlook_integers), narrow),
         **starts,
     )
+    prepared_nodes = Prepared(arrays.pop("prepared_values"), arrays.pop("prepared_integers"))
     seen_starts = Starts(*(arrays.pop(name) for name in Starts._fields)) if starts else None
     scratch = arrays.pop("values"), arrays.pop("integers")
     outlook = arrays.pop("outlook_values"), arrays.pop("outlook_integers")
     return Room(
-        Work(**arrays, window_from=OFFER_BYTES if window_end else 0),
+        Work(**arrays, prepared=prepared_nodes, window_from=OFFER_BYTES if window_end else 0),
         InShared(*scratch, OFFER_BYTES) if scratch_end else InGlobal(*scratch),
         InShared(*outlook, outlook_begin) if outlook_end else InGlobal(*outlook),
         seen_starts,
     )
+
+
+def _nodes_in_common(num_tries: int, starts_at_once: int, layout: Layout) -> int:
+    """Give how many nodes of a layer to prepare once for all blocks that need them, which is a launch of its own."""
+    has_choice = layout.num_groups > layout.num_nodes
+    sharing = starts_at_once if has_choice else starts_at_once * num_tries
+    if sharing < MANY_SHARE:
+        return 0
+    return layout.num_nodes * num_tries if has_choice else layout.num_nodes
 
 
 def shared_end(*spaces: InShared) -> int:

@@ -37,7 +37,9 @@ def orders_of_plan(
     given = *loads, site.most, layout, tactics, work, scratch
     if layout.num_groups > layout.num_nodes or num_tries > 1 or starts is not None:
         orders.append(order(KERNELS.assign, site, reads, num_layers * num_tries, *given))
-    parts = num_layers * num_tries * layout.num_nodes
+    parts, prepared = num_layers * num_tries * layout.num_nodes, work.prepared.values.shape[1]
+    if prepared > 0:
+        orders.append(order(KERNELS.prepare, site, reads, num_layers * prepared, *given))
     if starts is None:
         orders.append(order(KERNELS.place, site, reads, parts, *given))
     else:

@@ -15,6 +15,7 @@ from .strips import rest
 
 __all__: list[str] = []
 
+WHOLE_BITS = 16
 SLOT_BITS = 5  # of the number of a swap between packs of at most WARP slots
 
 
@@ -44,8 +45,8 @@ def _search_freely(packing, ranking, heavy, partners, first, least):  # type: ig
     """
     value = packing.loads.dtype.type
     slots, last = np.int32(packing.slots), np.int32(len(ranking) - 1)
-    abreast = np.int32(quotient(WARP, slots))
-    group = np.int32(quotient(lane(), slots))
+    inverse = np.int32(quotient((1 << WHOLE_BITS) - 1, slots) + 1)  # for so few lanes as good as a division
+    abreast, group = np.int32(np.int32(WARP * inverse) >> WHOLE_BITS), np.int32(np.int32(lane() * inverse) >> WHOLE_BITS)
     slot, group = np.int32(lane() - np.int32(group * slots)), min(group, np.int32(abreast - 1))
     share, sharing = np.int32(0), np.int32(1)
     if partners == 1:  # lanes share it

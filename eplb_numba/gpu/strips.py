@@ -27,7 +27,7 @@ from numba.cuda.typing.templates import AttributeTemplate
 from ..rules import words
 from .instructions import narrow
 
-__all__ = ["rest", "strip_of_shared"]
+__all__ = ["add_to", "mark", "rest", "seen_as_words", "strip_of_shared"]
 
 SHARED = 3  # the number of that memory
 
@@ -92,6 +92,37 @@ def strip_of_shared(context, array, first_byte, size):  # type: ignore[no-untype
         return made._getvalue()
 
     return strip(array, first_byte, size), make
+
+
+@intrinsic
+def seen_as_words(context, strip):  # type: ignore[no-untyped-def]
+    """Look at the front of a strip of floats as so many numbers of 32 bits."""
+    words = Strip(types.int32, strip.is_shared)
+
+    def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        whole = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0])
+        made = cgutils.create_struct_proxy(words)(context, builder)
+        made.start, made.size = builder.bitcast(whole.start, made.start.type), whole.size
+        return made._getvalue()
+
+    return words(strip), make
+
+
+def _at_once(operation: str) -> Any:
+    """Give an intrinsic that changes a word of a strip, whatever other lanes do to it at the same time."""
+
+    @intrinsic
+    def change(context, strip, index, word):  # type: ignore[no-untyped-def]
+        def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            builder.atomic_rmw(operation, _pointer(context, builder, signature, arguments), arguments[2], "monotonic")
+            return context.get_dummy_value()
+
+        return types.none(strip, index, strip.dtype), make
+
+    return change
+
+
+add_to, mark = _at_once("add"), _at_once("or")
 
 
 @intrinsic

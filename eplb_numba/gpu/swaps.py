@@ -13,26 +13,31 @@ from ..rules.sums import total_in_line
 from ..rules.words import barrier, lane, mine
 from .block import ALL, WARP
 from .contests import stands_before
-from .instructions import added, quotient
+from .instructions import added, among, either
+from .strips import rest
 
 __all__: list[str] = []
 
 
-def _sort_packs(items, packing, spare, keys):  # type: ignore[no-untyped-def]
-    def sort_packs(items, packing, spare, keys):  # type: ignore[no-untyped-def]
-        """Let each lane take items, and count how many of its pack stand before each."""
-        count, slots = len(packing.items), np.int32(packing.slots)
-        for place in mine(count):
-            item = packing.items[place]
-            spare[place], keys[place] = item, items.loads[item]
-        barrier()
-        for place in mine(count):
-            first = np.int32(np.int32(quotient(place, slots)) * slots)
-            load, target, rival = keys[place], first, first
-            while rival < first + slots:
-                target = np.int32(target + stands_before(keys[rival], rival, load, place))
-                rival = np.int32(rival + 1)
-            packing.items[target], packing.loads[target] = spare[place], load
+def _sort_packs(items, packing):  # type: ignore[no-untyped-def]
+    def sort_packs(items, packing):  # type: ignore[no-untyped-def]
+        """Let each lane take packs: greedy packers leave them nearly in order."""
+        slots = np.int32(packing.slots)
+        for pack in mine(len(packing.pack_loads)):
+            pack_items, pack_loads = rest(packing.items, pack * slots), rest(packing.loads, pack * slots)
+            place, last = np.int32(0), items.loads.dtype.type(np.inf)
+            while place < slots:
+                item = pack_items[place]
+                load, hole = items.loads[item], place
+                pack_loads[place] = load
+                if load > last:
+                    while hole > 0 and pack_loads[hole - 1] < load:
+                        pack_items[hole], pack_loads[hole] = pack_items[hole - 1], pack_loads[hole - 1]
+                        hole = np.int32(hole - 1)
+                    pack_items[hole], pack_loads[hole] = item, load
+                else:
+                    last = load
+                place = np.int32(place + 1)
         barrier()
 
     return sort_packs
@@ -40,48 +45,103 @@ def _sort_packs(items, packing, spare, keys):  # type: ignore[no-untyped-def]
 
 def _carry_out(tools, swap):  # type: ignore[no-untyped-def]
     def carry_out(tools, swap):  # type: ignore[no-untyped-def]
-        """Copy the two packs to the draft with their items exchanged, and put them in order from there."""
+        """Stand the items of both packs as they do after the swap; if that is of no use, let them change back."""
         desk = recall(tools).desk
-        packing, draft = desk.trial, desk.draft
-        slots = np.int32(packing.slots)
-        # Where slots of the draft stand in the packing: those of the light pack follow those of the heavy one.
-        heavy, light = np.int32(swap.heavy * slots), np.int32(np.int32(swap.light - 1) * slots)
-        for turn in mine(2 * slots):
-            place = np.int32(turn)
-            source = _exchanged(place, swap, slots)
-            source = np.int32(source + (heavy if source < slots else light))
-            draft.items[place], draft.loads[place] = packing.items[source], packing.loads[source]
-        barrier()
-        for turn in mine(2 * slots):
-            place = np.int32(turn)
-            rival = np.int32(0) if place < slots else slots
-            end = np.int32(rival + slots)
-            load, target = draft.loads[place], np.int32(rival + (heavy if place < slots else light))
-            while rival < end:
-                target = np.int32(target + stands_before(draft.loads[rival], rival, load, place))
-                rival = np.int32(rival + 1)
-            packing.items[target], packing.loads[target] = draft.items[place], load
+        packing, slots = desk.trial, np.int32(desk.trial.slots)
+        if 2 * slots <= WARP:
+            own, item, load = _exchange_by_lanes(packing, swap, slots)
+        else:
+            own, item, load = np.int32(0), np.int32(0), packing.loads.dtype.type(0)
+            _exchange_by_draft(packing, desk.draft, swap, slots)
         barrier()
         side = np.int32(swap.light) if lane() & 1 else np.int32(swap.heavy)
-        own = total_in_line(packing.loads, side * slots, slots)
-        other = cuda.shfl_xor_sync(ALL, own, 1)
-        lowers = max(own, other) < packing.pack_loads[swap.heavy]
+        total = total_in_line(packing.loads, side * slots, slots)
+        lowers = max(total, cuda.shfl_xor_sync(ALL, total, 1)) < packing.pack_loads[swap.heavy]
         barrier()
         if lowers:
             if lane() < 2:
-                packing.pack_loads[side] = own
+                packing.pack_loads[side] = total
             barrier()
             _rank_again(packing.pack_loads, desk.ranking, desk.spare, np.int32(swap.heavy), np.int32(swap.light))
+            return lowers
+        if 2 * slots <= WARP:
+            if lane() < 2 * slots:
+                packing.items[own], packing.loads[own] = item, load
         else:
-            for turn in mine(2 * slots):
-                place = np.int32(turn)
-                target = np.int32(place + (heavy if place < slots else light))
-                source = _exchanged(place, swap, slots)
-                packing.items[target], packing.loads[target] = draft.items[source], draft.loads[source]
-            barrier()
+            _change_back(packing, desk.draft, swap, slots)
+        barrier()
         return lowers
 
     return carry_out
+
+
+@jit
+def _exchange_by_lanes(packing, swap, slots):  # type: ignore[no-untyped-def]
+    """Let each lane take a slot; give where it is and what was there before.
+
+    All but the items that are exchanged stand in order already: they move by those alone.
+    """
+    own, ends = np.int32(lane()), np.int32(slots + slots)
+    is_heavy, first = own < slots, either(own < slots, np.int32(0), slots)
+    place = np.int32(own + either(is_heavy, np.int32(swap.heavy * slots), np.int32(np.int32(swap.light - 1) * slots)))
+    place = either(own < ends, place, np.int32(0))
+    old_item, old_load = np.int32(packing.items[place]), packing.loads[place]
+    leaving, coming = np.int32(swap.leaving), np.int32(slots + swap.coming)
+    leaving_too, coming_too = np.int32(swap.leaving_too), np.int32(slots + swap.coming_too)
+    is_pair = leaving_too >= 0
+    leaving_too, coming_too = either(is_pair, leaving_too, leaving), either(is_pair, coming_too, coming)
+    one, other = either(is_heavy, leaving, coming), either(is_heavy, leaving_too, coming_too)
+    source = either(own == one, either(is_heavy, coming, leaving), own)
+    source = either(is_pair & (own == other), either(is_heavy, coming_too, leaving_too), source)
+    item, load = cuda.shfl_sync(ALL, old_item, source), cuda.shfl_sync(ALL, old_load, source)
+    # Which of the two that are new in a lane's pack stand before its own item, and before which does its own one stand?
+    after_one = stands_before(cuda.shfl_sync(ALL, load, one), one, load, own)
+    after_other = is_pair & stands_before(cuda.shfl_sync(ALL, load, other), other, load, own)
+    stays = (own < ends) & (own != one) & (own != other)
+    before_one, before_other = among(stays & (not after_one)), among(stays & (not after_other))
+    here = np.uint32(np.uint32((np.uint32(1) << np.uint32(slots)) - np.uint32(1)) << np.uint32(first))
+    target = np.int32(np.int32(own - (one < own)) - (is_pair & (other < own)))
+    target = either(own == other, np.int32(first + np.int32(cuda.popc(np.uint32(before_other & here)))), target)
+    target = either(own == one, np.int32(first + np.int32(cuda.popc(np.uint32(before_one & here)))), target)
+    target = np.int32(np.int32(target + (after_one & (own != one))) + (after_other & (own != other)))
+    barrier()
+    if own < ends:
+        target = np.int32(np.int32(target - own) + place)
+        packing.items[target], packing.loads[target] = item, load
+    return place, old_item, old_load
+
+
+@jit
+def _exchange_by_draft(packing, draft, swap, slots):  # type: ignore[no-untyped-def]
+    """Copy the two packs to the draft with their items exchanged, and put them in order from there."""
+    # Where slots of the draft stand in the packing: those of the light pack follow those of the heavy one.
+    heavy, light = np.int32(swap.heavy * slots), np.int32(np.int32(swap.light - 1) * slots)
+    for turn in mine(2 * slots):
+        place = np.int32(turn)
+        source = _exchanged(place, swap, slots)
+        source = np.int32(source + (heavy if source < slots else light))
+        draft.items[place], draft.loads[place] = packing.items[source], packing.loads[source]
+    barrier()
+    for turn in mine(2 * slots):
+        place = np.int32(turn)
+        rival = np.int32(0) if place < slots else slots
+        end = np.int32(rival + slots)
+        load, target = draft.loads[place], np.int32(rival + (heavy if place < slots else light))
+        while rival < end:
+            target = np.int32(target + stands_before(draft.loads[rival], rival, load, place))
+            rival = np.int32(rival + 1)
+        packing.items[target], packing.loads[target] = draft.items[place], load
+
+
+@jit
+def _change_back(packing, draft, swap, slots):  # type: ignore[no-untyped-def]
+    """Copy the two packs from the draft as they were."""
+    heavy, light = np.int32(swap.heavy * slots), np.int32(np.int32(swap.light - 1) * slots)
+    for turn in mine(2 * slots):
+        place = np.int32(turn)
+        target = np.int32(place + (heavy if place < slots else light))
+        source = _exchanged(place, swap, slots)
+        packing.items[target], packing.loads[target] = draft.items[source], draft.loads[source]
 
 
 @jit

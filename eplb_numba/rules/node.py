@@ -21,16 +21,30 @@ __all__ = [
     "may_be_dear",
     "note_heaviest",
     "place_node",
+    "prepare_node",
     "replicate_node",
     "stage_node",
 ]
 
 
 @rule
+def prepare_node(loads: Any, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
+    """Replicate a node's experts; loads are those of the layer (num_logical).
+
+    Gives the load that the node's heaviest GPU cannot go below with replicas kept apart, if the tactics want that.  Together
+    means that they need not be; then the stage knows that load already.
+    """
+    load_node(loads, index, tools, stage)
+    _, most = limits(tools.bench.layout, tactics, together)
+    bound = replicate_node(tools, tactics, most)
+    return recall_stage(stage).bounds[index] if together else bound
+
+
+@rule
 def place_node(
-    loads: Any, layer: int, restart: int, index: int, ceiling: Any, tactics: Tactics, tools: Tools, stage: Stage
+    bound: Any, layer: int, restart: int, index: int, ceiling: Any, tactics: Tactics, tools: Tools, stage: Stage
 ) -> None:
-    """Replicate a node's experts, pack the replicas onto its GPUs and stage the result; loads are the layer's (num_logical).
+    """Pack the replicas of a prepared node onto its GPUs and stage the result.
 
     Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
     together if the tactics allow it: the second attempt finds that out, the third packs them so.  A node whose heaviest GPU
@@ -38,15 +52,13 @@ def place_node(
     """
     stream = stream_of(tactics.seed, layer, restart, index + 1)
     layout = tools.bench.layout
-    load_node(loads, index, tools, stage)
-    largest = bound = tools.bench.values.dtype.type(0)
+    largest = tools.bench.values.dtype.type(0)
     if not _stands_alone(tactics):
         ceiling = tools.bench.values.dtype.type(np.inf)
     for attempt in range(3):
         copies, most = limits(layout, tactics, attempt > 0)
-        bound_here = replicate_node(tools, tactics, most)
-        if attempt == 0:
-            bound = bound_here
+        if attempt > 0:
+            replicate_node(tools, tactics, most)
         plainly = attempt == 1
         reached = pack(tools, tactics, plainly, copies, bound, stream, restart > 0 and not plainly, ceiling)
         if plainly:

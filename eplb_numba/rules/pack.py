@@ -118,7 +118,7 @@ def _sort(tools: Tools, tactics: Tactics, stream: int, disturbed: bool) -> None:
     if disturbed:
         keys = desk.keys
         perturb(items.loads, keys, stream, tactics.noise_floor, tactics.noise_span)
-    sort_descending(keys, desk.order, desk.spare)
+    sort_descending(keys, desk.order, desk.spare, desk.marks)
 
 
 @rule

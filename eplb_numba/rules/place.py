@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .node import place_node
+from .node import place_node, prepare_node
 from .noise import stream_of
 from .pack import pack
 from .scratch import cut_stage, cut_tools, recall, recall_stage
-from .sums import largest_here, largest_of, total_of
+from .sums import largest_here, largest_of, total_in_line, total_of
 from .terms import EITHER, LEAST_NORMAL, ROUNDING, Bench, Job, Layout, Stage, Tables, Tactics, Tools
 from .words import barrier, best_lane, lane, mine, mine_from, rule, strip, times, word
 
@@ -164,7 +164,9 @@ def _try_layer(
     for turn in range(stage.bench.layout.num_nodes):
         if is_lost(stage, ceiling):
             return False
-        place_node(loads, layer, restart, node_in_turn(turn, stage), ceiling, tactics, replicas, stage)
+        node = node_in_turn(turn, stage)
+        bound = prepare_node(loads, node, False, tactics, replicas, stage)
+        place_node(bound, layer, restart, node, ceiling, tactics, replicas, stage)
     return not is_lost(stage, ceiling)
 
 
@@ -290,9 +292,6 @@ def _load_groups(loads: Any, tools: Tools) -> Any:
     group_loads = recall(tools).items.loads
     group_experts = layout.group_experts
     for group in mine(layout.num_groups):
-        load = value(0)
-        for expert in range(group * group_experts, (group + 1) * group_experts):
-            load += abs(loads[expert])
-        group_loads[group] = load
+        group_loads[group] = total_in_line(loads, group * group_experts, group_experts)
     barrier()
     return max(total_of(group_loads) / value(layout.num_nodes), largest_of(group_loads))

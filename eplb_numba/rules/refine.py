@@ -12,12 +12,13 @@ import numpy as np
 
 from .partners import search_partners
 from .scratch import recall
+from .sort import sort_descending
 from .sums import total_in_line
-from .swap import best_pair_swap
+from .swap import best_pair_swap, list_pairs
 from .terms import AFTER, FIRST, LIGHTEST, ROUNDING, TOGETHER, Items, Packing, Tactics, Tools
 from .words import barrier, inlined_word, just_below, lane, mine, rule, times, word
 
-__all__ = ["Swap", "carry_out", "rank", "refine", "sort_packs"]
+__all__ = ["Swap", "carry_out", "refine", "sort_packs"]
 
 
 class Swap(NamedTuple):
@@ -48,6 +49,8 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
     target = times(bound, tactics.limit)
     swaps = tactics.swaps
     pair_swaps = tactics.pair_swaps if slots <= tactics.pair_slots else 0
+    if pair_swaps > 0:
+        list_pairs(tools.desk.pairs, slots)
     rounds = max(swaps, pair_swaps) if tactics.pairs == TOGETHER else swaps + pair_swaps
     for _ in range(rounds):
         if _load_in_place(tools, 0) <= target or _is_lost(tools, swaps + pair_swaps, ceiling):
@@ -131,20 +134,16 @@ def _settle(tools: Tools) -> None:
     packing, ranking = desk.trial, desk.ranking
     num_packs = len(ranking)
     slots = packing.slots
-    sort_packs(items, packing, desk.spare, desk.keys)
+    sort_packs(items, packing)
     for pack in mine(num_packs):
         packing.pack_loads[pack] = total_in_line(packing.loads, pack * slots, slots)
-        ranking[pack] = pack
     barrier()
-    rank(packing.pack_loads, ranking)
+    sort_descending(packing.pack_loads, ranking, desk.spare, desk.marks)
 
 
 @word
-def sort_packs(items: Items, packing: Packing, spare: Any, keys: Any) -> None:
-    """Note what each item weighs, and stand each pack's items heaviest first, equals as they stood.
-
-    spare and keys (items) are scratch, which lanes that share an item's pack need.
-    """
+def sort_packs(items: Items, packing: Packing) -> None:
+    """Note what each item weighs, and stand each pack's items heaviest first, equals as they stood."""
     slots = packing.slots
     for pack in mine(len(packing.pack_loads)):
         for place in range(pack * slots, (pack + 1) * slots):
@@ -167,21 +166,6 @@ def _sort(packing: Packing, pack: int, slots: int) -> None:
             hole -= 1
         items[hole] = item
         loads[hole] = load
-
-
-@word
-def rank(loads: Any, ranking: Any) -> None:
-    """Sort the ranking by load, heaviest first, equals by lowest pack."""
-    if lane() == 0:
-        for place in range(1, len(ranking)):
-            pack = ranking[place]
-            load = loads[pack]
-            hole = place
-            while hole > 0 and not _goes_before(loads, ranking[hole - 1], pack, load):
-                ranking[hole] = ranking[hole - 1]
-                hole -= 1
-            ranking[hole] = pack
-    barrier()
 
 
 @rule

@@ -9,9 +9,9 @@ import numpy as np
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .sums import largest_of, total_of
 from .terms import Node
-from .words import barrier, lane, mine, rule
+from .words import barrier, lane, mine, rule, word
 
-__all__ = ["node_bound", "replicate"]
+__all__ = ["hand_out", "node_bound", "replicate", "turn_of"]
 
 
 @rule
@@ -22,19 +22,29 @@ def replicate(node: Node, most: int, evenly: bool, bracket: Bracket) -> None:
     slots.  Ties go to the lowest index: every rank must agree.  Evenly means that of experts without load those with the
     fewest replicas come first: nobody wants a table that is as wide as there are slots for a layer that is idle.
     """
-    value = node.loads.dtype.type
-    num_experts, num_slots = len(node.loads), len(node.slot_loads)
-    size = bracket_size(num_experts)
-    for expert in mine(num_experts):
+    for expert in mine(len(node.loads)):
         node.counts[expert] = 1
         node.slot_experts[expert] = expert
         node.slot_ranks[expert] = 0
-        seat(bracket, size, expert, _turn(expert, 1, evenly, node))
     barrier()
-    lead = value(np.inf), np.int64(0)
-    if num_slots > num_experts:
-        lead = open_bracket(bracket, size, num_experts)
-    for slot in range(num_experts, num_slots):
+    if len(node.slot_loads) > len(node.loads):
+        hand_out(node, most, evenly, bracket)
+    for slot in mine(len(node.slot_loads)):
+        expert = node.slot_experts[slot]
+        node.slot_loads[slot] = node.loads[expert] / node.loads.dtype.type(node.counts[expert])
+    barrier()
+
+
+@word
+def hand_out(node: Node, most: int, evenly: bool, bracket: Bracket) -> None:
+    """Give the slots that are left once each expert has one, one after the other, to the expert whose turn is lowest."""
+    num_experts = len(node.loads)
+    size = bracket_size(num_experts)
+    for expert in mine(num_experts):
+        seat(bracket, size, expert, turn_of(expert, 1, most, evenly, node))
+    barrier()
+    lead = open_bracket(bracket, size, num_experts)
+    for slot in range(num_experts, len(node.slot_loads)):
         _, expert = champion(lead)
         count = np.int64(node.counts[expert]) + 1
         barrier()
@@ -42,19 +52,16 @@ def replicate(node: Node, most: int, evenly: bool, bracket: Bracket) -> None:
             node.slot_experts[slot] = expert
             node.slot_ranks[slot] = count - 1
             node.counts[expert] = count
-        turn = _turn(expert, count, evenly, node) if count < most else value(np.inf)
-        lead = replay(bracket, size, expert, turn, lead)
-    barrier()
-    for slot in mine(num_slots):
-        expert = node.slot_experts[slot]
-        node.slot_loads[slot] = node.loads[expert] / value(node.counts[expert])
+        lead = replay(bracket, size, expert, turn_of(expert, count, most, evenly, node), lead)
     barrier()
 
 
 @rule
-def _turn(expert: int, count: int, evenly: bool, node: Node) -> Any:
-    """Give an expert's value in the bracket, where the lowest wins the next slot: its load per replica, negated."""
+def turn_of(expert: int, count: int, most: int, evenly: bool, node: Node) -> Any:
+    """Give when the turn of an expert with so many replicas is: the lower, the larger its load per replica."""
     value = node.loads.dtype.type
+    if count >= most:
+        return value(np.inf)
     share = node.loads[expert] / value(count)
     return value(count) if evenly and share == 0 else -share
 

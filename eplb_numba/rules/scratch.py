@@ -14,7 +14,7 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import lower_builtin, type_callable
 
 from .bracket import Bracket
-from .sort import DIGITS
+from .sort import DIGITS, MARKS
 from .terms import (
     MOST_SCENARIOS,
     MOST_STEPS,
@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 MOST_PAIR_SLOTS = 64  # slots of the largest packs between which two items may go for two
+PAIRS_AT_ONCE = 4  # that a lane of a GPU tries
 ENDLESS = 2**60
 
 
@@ -179,6 +180,7 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     keys, values = take(values, num_items)
     order, integers = take(integers, num_items)
     spare, integers = take(integers, num_items + aside(integers, DIGITS))
+    marks, values = take(values, MARKS)
     fill, integers = take(integers, packs)
     ranking, integers = take(integers, packs)
     matches, values = take(values, leaves + aside(values, leaves))
@@ -187,11 +189,12 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     draft_loads, values = take(values, 2 * pack_slots)
     draft_pack_loads, values = take(values, aside(values, 2))
     draft = Draft(draft_items, draft_loads, draft_pack_loads)
-    num_pairs = min(pack_slots, MOST_PAIR_SLOTS) * (min(pack_slots, MOST_PAIR_SLOTS) - 1) // 2
+    num_pairs = min(pack_slots, MOST_PAIR_SLOTS) * (min(pack_slots, MOST_PAIR_SLOTS) - 1) // 2 + PAIRS_AT_ONCE
     pair_sums, values = take(values, num_pairs)
     pair_gains, values = take(values, num_pairs)
-    pairs = Pairs(pair_sums, pair_gains)
-    desk = Desk(trial, keys, order, spare, fill, ranking, Bracket(matches, winners), draft, pairs)
+    pair_slots, integers = take(integers, num_pairs)
+    pairs = Pairs(pair_sums, pair_gains, pair_slots)
+    desk = Desk(trial, keys, order, spare, marks, fill, ranking, Bracket(matches, winners), draft, pairs)
 
     items = Items(group_loads if bench.of_groups else slot_loads, slot_experts, counts)
     return Tools(node, items, kept, desk, bench), values, integers

@@ -8,20 +8,22 @@ import numpy as np
 from numba import types
 
 from .linked import on_cpu
-from .words import barrier, lane
+from .words import barrier, lane, word
 
 DIGITS = 256  # one byte a pass
 FEW = 24  # so few that an insertion sort beats counting digits
 MANY = 512  # so many that two digits leave too much to the insertion sort
 NO_END = 4096  # so many that an insertion sort must not be left anything
+MARKS = 2 * (DIGITS + DIGITS // 32)  # of a GPU: two for each digit, and some in between
 
-__all__ = ["DIGITS", "sort_descending"]
+__all__ = ["DIGITS", "MARKS", "sort_among_many", "sort_descending"]
 
 
-def sort_descending(keys: Any, order: Any, spare: Any) -> None:
+def sort_descending(keys: Any, order: Any, spare: Any, marks: Any) -> None:
     """Write into order (items) the indices of keys (items), largest key first, equal keys by lowest index.
 
-    Keys are finite and not negative.  spare is scratch of items + DIGITS integers; on a GPU, which counts no digits, of items.
+    Keys are finite and not negative.  spare is scratch of items + DIGITS integers, on a GPU of items, where marks (MARKS) is
+    scratch, too.
     """
     if lane() == 0:
         order[:] = np.argsort(-np.asarray(keys), kind="stable")
@@ -29,11 +31,11 @@ def sort_descending(keys: Any, order: Any, spare: Any) -> None:
 
 
 @on_cpu(sort_descending)
-def _sort_descending_on_cpu(keys, order, spare):  # type: ignore[no-untyped-def]  # numba compares the signatures
+def _sort_descending_on_cpu(keys, order, spare, marks):  # type: ignore[no-untyped-def]  # numba compares the signatures
     # The bits of floats that are not negative sort like their values.
     bits_type = np.uint32 if keys.dtype == types.float32 else np.uint64
 
-    def sort(keys, order, spare):  # type: ignore[no-untyped-def]
+    def sort(keys, order, spare, marks):  # type: ignore[no-untyped-def]
         """Count the leading digits of the keys, lowest digit first; an insertion sort settles what they leave open."""
         count = len(keys)
         for item in range(count):
@@ -81,3 +83,9 @@ def _sort_descending_on_cpu(keys, order, spare):  # type: ignore[no-untyped-def]
             order[hole] = item
 
     return sort
+
+
+@word
+def sort_among_many(keys: Any, order: Any, spare: Any, marks: Any) -> None:
+    """Do what `sort_descending` does, where a block has about as many lanes as there are keys."""
+    sort_descending(keys, order, spare, marks)

@@ -14,7 +14,7 @@ from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .noise import STEPS, perturb
 from .norm import eighth
 from .scratch import recall_outlook
-from .sort import sort_descending
+from .sort import sort_among_many
 from .sums import total_in_line
 from .terms import STEP_STRIDE, Outlook, Stage, Tactics, Tools, Window
 from .words import barrier, best_lane, inlined_word, lane, mine, root, rule, times, word
@@ -102,7 +102,8 @@ def pack_over_scenarios(count: int, copies: int, stream: int, disturbed: bool, t
     """Pack the replicas greedily, experts with several of them first; tell whether all could be kept apart."""
     value = outlook.means.dtype.type
     num_experts, num_gpus = len(outlook.means), len(outlook.burdens)
-    keys, order = tools.desk.keys[:num_experts], tools.desk.order[:num_experts]
+    desk = tools.desk
+    keys, order = desk.keys[:num_experts], desk.order[:num_experts]
     shares = outlook.costs[:num_experts]
     for expert in mine(num_experts):
         shares[expert] = outlook.worsts[expert] / value(outlook.counts[expert])
@@ -110,7 +111,7 @@ def pack_over_scenarios(count: int, copies: int, stream: int, disturbed: bool, t
     barrier()
     if disturbed:
         perturb(shares, keys, stream, STEPS // 2, STEPS // 2)
-    sort_descending(keys, order, tools.desk.spare)
+    sort_among_many(keys, order, desk.spare, desk.marks)
     for place in mine(count * num_gpus):
         outlook.gpu_loads[place] = 0
         outlook.powers[place] = 0

@@ -8,27 +8,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from .node import is_dear, limits, load_node, may_be_dear, note_heaviest, replicate_node, stage_node
+from .node import is_dear, limits, may_be_dear, note_heaviest, replicate_node, stage_node
 from .noise import stream_of
 from .pack import keep, pack_from, pack_plainly
-from .scratch import recall, recall_stage
+from .scratch import recall
 from .sums import largest_of
 from .terms import Kept, Stage, Tactics, Tools
 from .words import rule
 
-__all__ = ["place_start", "prepare", "settle_node"]
+__all__ = ["place_start", "put_together", "settle_node"]
 
 
 @rule
-def prepare(loads: Any, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
-    """Replicate a node's experts; give the load that its heaviest GPU cannot go below with replicas kept apart.
-
-    Together means that replicas of one expert need not be kept apart; then the stage knows that load already.
-    """
-    load_node(loads, index, tools, stage)
-    _, most = limits(tools.bench.layout, tactics, together)
-    bound = replicate_node(tools, tactics, most)
-    return recall_stage(stage).bounds[index] if together else bound
+def put_together(tactics: Tactics, tools: Tools) -> None:
+    """Replicate the experts of a prepared node anew, for replicas of one expert that need not be kept apart."""
+    _, most = limits(tools.bench.layout, tactics, True)
+    replicate_node(tools, tactics, most)
 
 
 @rule
@@ -51,6 +46,5 @@ def settle_node(bound: Any, index: int, together: bool, best: Kept, tactics: Tac
     layout = tools.bench.layout
     if together or not may_be_dear(largest, bound, layout, tactics):
         return False
-    _, most = limits(layout, tactics, True)
-    replicate_node(tools, tactics, most)
+    put_together(tactics, tools)
     return is_dear(largest, pack_plainly(tools, tactics), tactics)

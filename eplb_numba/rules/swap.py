@@ -15,7 +15,7 @@ from .scratch import recall
 from .terms import Items, Packing, Pairs, Tools
 from .words import barrier, best_lane, inlined_word, lane, lanes, mine, parts, rule, word
 
-__all__ = ["best_pair_swap", "best_swap", "may_swap"]
+__all__ = ["best_pair_swap", "best_swap", "list_pairs", "may_swap"]
 
 
 @inlined_word
@@ -57,6 +57,11 @@ def best_swap(
                 gain, best_leaving, best_coming = rest, leaving, coming
                 break
     return gain, best_leaving, best_coming
+
+
+@word
+def list_pairs(pairs: Pairs, slots: int) -> None:
+    """Note which slots each pair consists of, before any swap of two for two is looked for; only lanes of a GPU ask that."""
 
 
 @word

@@ -125,10 +125,11 @@ class Draft(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Two values for each pair of items in a pack."""
+    """What is noted of each pair of items in a pack; there is room for a few more."""
 
     sums: Any  # (slots of a pack * (slots of a pack - 1) / 2) of the light pack; on a GPU, of the heavy one
     gains: Any  # (the same) the most that a swap for a pair of the light pack gains; on a GPU, what that pair sums to
+    slots: Any  # (the same) which two slots it is, for a GPU
 
 
 class Desk(NamedTuple):
@@ -138,6 +139,7 @@ class Desk(NamedTuple):
     keys: Any  # (items) what a start sorts by; then scratch
     order: Any  # (items)
     spare: Any  # (items + DIGITS); on a GPU (items)
+    marks: Any  # (MARKS) for a GPU to sort with
     fill: Any  # (packs)
     ranking: Any  # (packs) from heaviest to lightest
     bracket: Bracket  # (leaves for the packs, or for the experts of a node)

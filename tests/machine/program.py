@@ -134,7 +134,7 @@ class _Reader:
         if operation == "mul" and "wide" in words:
             return self.add("wide", kind, operands[0], operands[1:], 0, guard, line)
         if operation == "shfl":
-            how = ("bfly", "idx").index(words[2])
+            how = ("bfly", "idx", "up").index(words[2])
             return self.add("shfl", kind, operands[0].split("|")[0], operands[1:3], how, guard, line)
         if operation == "redux":
             return self.add("redux", kind, operands[0], operands[1:2], ("min", "max", "add").index(words[2]), guard, line)
@@ -142,10 +142,10 @@ class _Reader:
             assert words[2] == "ballot", line
             return self.add("vote", "u32", operands[0], operands[1:2], 0, guard, line)
         if operation == "atom":
-            assert words[-2] in ("min", "add"), line
             register, offset = self.address(operands[1])
             self.add("atom", kind, operands[0], operands[2:], offset, guard, line)
-            self.rows[-1][SECOND], self.rows[-1][THIRD] = register, int(words[-2] == "add")
+            self.rows[-1][SECOND] = register
+            self.rows[-1][THIRD] = int("shared" in words) + 2 * ("min", "add", "or").index(words[-2])
             return None
         if operation == "bfi":
             self.add("bfi", kind, operands[0], operands[1:4], int(operands[4]), guard, line)

@@ -35,7 +35,7 @@ MANY = -1
 LATENCY = np.full(len(CODE), 5)
 for names, cycles in (
     ("ld", 30), ("st", 1), ("div", 40), ("rem", 45), ("sqrt", 40), ("shfl", 25), ("redux", 25), ("vote", 15), ("bar", 20),
-    ("warpsync", 5), ("atom", 300), ("fence", 300), ("bra", 8), ("cvt", 8), ("mov", 1), ("pack", 1), ("low", 1), ("high", 1),
+    ("warpsync", 5), ("atom", 60), ("fence", 300), ("bra", 8), ("cvt", 8), ("mov", 1), ("pack", 1), ("low", 1), ("high", 1),
 ):  # fmt: skip
     LATENCY[CODE[names]] = cycles
 GLOBAL_LATENCY = 150
@@ -244,14 +244,19 @@ def _convert(bits, source, target, toward_zero):
 
 
 @compiled
-def _clash(note, word, lane, number, reads, block_epoch, warp_epoch):
-    """Tell whether another lane touched a word and no barrier has come since; to write what is there already is no race."""
-    other = note[word, 0] - 1
-    if other < 0 or other == lane or note[word, 1] != block_epoch:
+def _clash(note, word, lane, number, how, block_epoch, warp_epoch):
+    """Tell whether another lane touched a word and no barrier has come since.
+
+    To write what is there already is no race, nor are changes by several lanes that nobody can come between.
+    """
+    other, at_once = abs(note[word, 0]) - 1, note[word, 0] < 0
+    if other < 0 or (other == lane and not at_once) or note[word, 1] != block_epoch:
         return False
     if other // WARP == lane // WARP and note[word, 2] != warp_epoch:
         return False
-    return reads or note[word, 3] != np.int64(number)
+    if at_once:
+        return how != ATOM
+    return how != ST or note[word, 3] != np.int64(number)
 
 
 class Regions(NamedTuple):
@@ -265,7 +270,9 @@ class Regions(NamedTuple):
 class Notes(NamedTuple):
     """What is known of each word of memory; lanes are counted from one."""
 
-    written: np.ndarray  # (words, 4) the lane that wrote it last, when the block and when the warp had met last, and what
+    # (words, 4) the lane that wrote it last, when the block and when the warp had met last, and what; of what lanes change at
+    # once the lane is negative
+    written: np.ndarray
     read: np.ndarray  # (words, 4) likewise
     earlier: np.ndarray  # (words, 4) of the one who read it before
     # (words, 4) writer, reader, whether a block has touched what another one wrote, or the reverse, and whether both wrote it
@@ -339,7 +346,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                     continue
                 if operation == LD or operation == ST or operation == ATOM:
                     address = b + np.uint64(row[EXTRA])
-                    if operation != ATOM and row[THIRD] == 1:
+                    if row[THIRD] % 2 == 1:
                         address += shared_base
                     width = WIDTHS[kind]
                     region = -1
@@ -361,19 +368,21 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                     for word in range(first_word, first_word + (width + GRAIN - 1) // GRAIN):
                         if region > 0:
                             _mingle(blocks[word], number + 1, operation != LD, operation == ST)
-                        if operation == ATOM:
+                        if operation == ATOM and region > 0:  # other blocks do so, too
                             continue
-                        clash = _clash(written, word, lane, a, operation == LD, block_epoch, warp_epochs[warp])
-                        if operation == ST:
-                            clash |= _clash(read, word, lane, a, False, block_epoch, warp_epochs[warp])
-                            clash |= _clash(earlier, word, lane, a, False, block_epoch, warp_epochs[warp])
+                        clash = _clash(written, word, lane, a, operation, block_epoch, warp_epochs[warp])
+                        if operation != LD:
+                            clash |= _clash(read, word, lane, a, operation, block_epoch, warp_epochs[warp])
+                            clash |= _clash(earlier, word, lane, a, operation, block_epoch, warp_epochs[warp])
                         if clash:
                             return RACE, lane, here - 1
                         if operation == LD and read[word, 0] != lane + 1:  # of two readers one is not who writes next
                             earlier[word] = read[word]
-                        note = written if operation == ST else read
+                        note = read if operation == LD else written
                         note[word, 0], note[word, 1], note[word, 2] = lane + 1, block_epoch, warp_epochs[warp]
                         note[word, 3] = np.int64(a)
+                        if operation == ATOM:
+                            note[word, 0] = -note[word, 0]
                     if operation == LD:
                         if width == 4:
                             result = np.uint64(load_4(address))
@@ -404,7 +413,10 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         continue
                     else:
                         result = np.uint64(load_4(address)) if width == 4 else load_8(address)
-                        changed = result + a if row[THIRD] == 1 else np.uint64(min(_signed(result, kind), _signed(a, kind)))
+                        how = row[THIRD] // 2
+                        changed = result | a if how == 2 else result + a
+                        if how == 0:
+                            changed = np.uint64(min(_signed(result, kind), _signed(a, kind)))
                         if width == 4:
                             store_4(address, changed)
                         else:
@@ -553,7 +565,9 @@ def _meet(row, registers, clocks, ready, first, last):
         result = votes
         if operation == SHFL:
             distance = np.int64(registers[lane, row[SECOND]])
-            result = given[(lane - first) ^ distance if row[EXTRA] == 0 else distance]
+            own = lane - first
+            other = own ^ distance if row[EXTRA] == 0 else distance if row[EXTRA] == 1 else max(own - distance, -1)
+            result = given[other if other >= 0 else own]
         elif operation == REDUX:
             best = _signed(given[0], kind)
             for number in given[1:]:

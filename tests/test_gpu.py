@@ -306,15 +306,60 @@ def test_many_tries_give_the_same_bits(tolerance, apart):
 
 @pytest.mark.parametrize("name", ["balanced", "optimize_and_2item_swap", "parallel_randomized_greedy_with_l2_swap"])
 @pytest.mark.parametrize("apart", ["freely", "where_cheap"])
-def test_nodes_that_blocks_have_in_common(name, apart, monkeypatch):
-    """Where blocks have nodes in common these are prepared once, and nothing changes."""
+@pytest.mark.parametrize("starts", [1, 2])
+def test_nodes_that_blocks_have_in_common(name, apart, starts, monkeypatch):
+    """Where blocks have nodes in common these are prepared once, and nothing changes; layers without loads are marked, too."""
     monkeypatch.setattr(backend.memory, "MANY_SHARE", 2)
-    weight = np.random.default_rng(15).lognormal(0, 1, (2, 12)).astype(np.float32)
-    weight[1] = np.float32([40, 1, 1, 1, 40, 1, 1, 1, 40, 1, 1, 1])  # that replicas are kept apart is dear
-    policy = replace(QUICK_POLICIES[name], restarts=min(POLICIES[name].restarts, 3), starts=2, apart=apart)
-    for groups in (4, 2, 1):
-        theirs = plan_experts(on_gpu(weight), 16, groups, 2, 4, policy=policy)
-        assert_same(theirs, plan_experts(weight, 16, groups, 2, 4, policy=policy))
+    policy = replace(QUICK_POLICIES[name], restarts=min(POLICIES[name].restarts, 3), starts=starts, apart=apart)
+    for experts, slots, groups in ((12, 16, 4), (12, 16, 2), (12, 16, 1), (24, 32, 8)):
+        weight = np.random.default_rng(15).lognormal(0, 1, (6, experts)).astype(np.float32)
+        weight[1] = np.tile(np.float32([40, 1, 1, 1]), experts // 4)  # that replicas are kept apart is dear
+        weight[2] = 0
+        bad = weight.copy()
+        bad[2, 5] = np.nan
+        theirs = plan_experts(on_gpu(bad), slots, groups, 2, 4, policy=policy)
+        ours = plan_experts(weight, slots, groups, 2, 4, policy=policy)
+        for field in FIELDS[:-1]:
+            np.testing.assert_array_equal(on_cpu(getattr(theirs, field)), getattr(ours, field))
+        assert np.isnan(on_cpu(theirs.balancedness)).tolist() == [False, False, True, False, False, False]
+
+
+def test_how_many_nodes_are_prepared_for_all():
+    """Sixteen blocks or more must have a node in common; where groups may go to any node, each try has nodes of its own."""
+    chosen, fixed = (layout_of(Topology(64, 80, groups, 4, 16)) for groups in (8, 4))
+    counts = [
+        backend.memory._nodes_in_common(tries, starts, layout)
+        for layout in (fixed, chosen)
+        for tries, starts in ((1, 1), (15, 1), (16, 1), (128, 1), (1, 15), (1, 16), (3, 6), (3, 16))
+    ]
+    assert counts == [0, 0, 4, 4, 0, 4, 4, 4, 0, 0, 0, 0, 0, 4, 0, 12]
+
+
+SKEWS = {
+    "even": lambda random, experts: random.uniform(9, 10, experts),
+    "skewed": lambda random, experts: random.lognormal(0, 1.5, experts),
+    "few tell apart": lambda random, experts: random.integers(1, 4, experts),
+    "mostly idle": lambda random, experts: random.lognormal(0, 1, experts) * (random.random(experts) < 0.2),
+    "all equal": lambda random, experts: np.ones(experts),
+    "one takes all": lambda random, experts: np.where(np.arange(experts) == 7, 1e6, random.uniform(0, 1, experts)),
+}
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator runs the plain form of these rules")
+@pytest.mark.parametrize("skew", SKEWS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_packing_and_replicating_at_once(skew, dtype):
+    """Whether many or few experts get replicas and packs get items at once, they are those that would be next one by one."""
+    random = np.random.default_rng(17)
+    policies = [POLICIES["deepseek"], Policy(starts=1, swaps=0, pair_swaps=0, apart="always")]
+    for experts, slots, gpus in ((64, 72, 8), (40, 90, 5), (64, 96, 32), (64, 132, 33), (100, 200, 40), (96, 288, 96)):
+        weight = np.stack([SKEWS[skew](random, experts) for _ in range(2)]).astype(dtype)
+        for policy in policies:
+            theirs = plan_experts(on_gpu(weight), slots, 1, 1, gpus, policy=policy)
+            assert_same(theirs, plan_experts(weight, slots, 1, 1, gpus, policy=policy))
+        items = np.stack([SKEWS[skew](random, slots) for _ in range(2)]).astype(dtype)
+        for ours, theirs in zip(balanced_packing(items, gpus), balanced_packing(on_gpu(items), gpus), strict=True):
+            np.testing.assert_array_equal(ours, on_cpu(theirs))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 # Whole warps, a power of two of them, at most WARPS.
-LANES = 32  # for a plan: one warp, whose lanes wait for each other at little cost; packing and swaps take that for granted
+LANES = 32  # for a plan: one warp, whose lanes wait for each other at little cost; most of what plans takes that for granted
 LASTING_LANES = 256  # for a plan that is to last, where most is shared
 MANY_LANES = 512  # for one with more slots on a node
 MOST_REGISTERS = 128  # that a multiprocessor has for each of so many lanes

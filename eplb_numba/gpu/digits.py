@@ -41,26 +41,25 @@ def _sort_by_digits(keys, count, order, spare, marks):  # type: ignore[no-untype
     """Let one warp sort, by few leading digits first: they nearly always tell all keys apart that differ."""
     own = np.int32(lane())
     top, floor = _range_of(keys, count, own)
-    lowest = type(top)(0)  # bits that are left aside
-    while ((top - floor) >> lowest) >> type(top)(FEW * BITS) != 0:
-        lowest = type(top)(lowest + type(top)(1))
+    width = np.int32(64 - np.int32(cuda.clz(np.uint64(top - floor))))  # bits that tell keys apart
+    lowest = max(np.int32(width - FEW * BITS), np.int32(0))  # of those that are looked at
     while True:
-        _sort_from(lowest, keys, count, own, top, floor, order, spare, marks)
+        _sort_from(lowest, width, keys, count, own, top, floor, order, spare, marks)
         if lowest == 0 or _is_sorted(keys, count, own, order):
             break
-        lowest = type(top)(0)
+        lowest = np.int32(0)
 
 
 @jit
-def _sort_from(lowest, keys, count, own, top, floor, order, spare, marks):  # type: ignore[no-untyped-def]
+def _sort_from(lowest, width, keys, count, own, top, floor, order, spare, marks):  # type: ignore[no-untyped-def]
     """Sort by all but the lowest bits; the lanes take an item each, of places that follow each other.
 
     Of a digit, marks tell which lanes have it, one bit each, and behind all of those where the next item with it goes.
     """
     own_bit, nexts = np.int32(np.int32(1) << own), rest(marks, PER_LANE * ROW)
     source, target, shift = order, spare, lowest
-    while (top - floor) >> shift != 0:  # what is sorted at last must end up in the order
-        source, target, shift = target, source, type(top)(shift + type(top)(BITS))
+    while shift < width:  # what is sorted at last must end up in the order
+        source, target, shift = target, source, np.int32(shift + BITS)
     for turn in range(PER_LANE):
         marks[own + turn * ROW] = np.int32(0)
     place = own
@@ -68,7 +67,7 @@ def _sort_from(lowest, keys, count, own, top, floor, order, spare, marks):  # ty
         source[place] = place
         place = np.int32(place + WARP)
     shift = lowest
-    while (top - floor) >> shift != 0:
+    while shift < width:
         _count_digits(keys, count, own, top, floor, shift, nexts)
         begin, place = np.int32(0), own
         item, digit = _item_in(place, keys, count, source, top, floor, shift)
@@ -88,7 +87,7 @@ def _sort_from(lowest, keys, count, own, top, floor, order, spare, marks):  # ty
             meet_warp()
             item, digit = next_item, next_digit
             begin, place = np.int32(begin + WARP), np.int32(place + WARP)
-        source, target, shift = target, source, type(top)(shift + type(top)(BITS))
+        source, target, shift = target, source, np.int32(shift + BITS)
 
 
 @jit
@@ -131,7 +130,7 @@ def _item_in(place, keys, count, source, top, floor, shift):  # type: ignore[no-
 @jit
 def _digit_of(key, top, floor, shift):  # type: ignore[no-untyped-def]
     """Give the place of a digit of what a key is below the highest."""
-    digit = np.int32(np.uint32((top - max(bits_of(key), floor)) >> shift) & np.uint32(DIGITS - 1))
+    digit = np.int32(np.uint32((top - max(bits_of(key), floor)) >> type(top)(shift)) & np.uint32(DIGITS - 1))
     return np.int32(digit + np.int32(digit // WARP))
 
 
@@ -159,7 +158,6 @@ def _count_digits(keys, count, own, top, floor, shift, nexts):  # type: ignore[n
     for turn in range(PER_LANE):
         size, digits[turn] = np.int32(digits[turn]), before
         before = np.int32(before + size)
-    meet_warp()
 
 
 overload(sort.sort_descending, target="cuda")(_sort_descending)

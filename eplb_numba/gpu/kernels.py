@@ -190,7 +190,7 @@ def _place(weight, most, layout, tactics, work, scratch):  # type: ignore[no-unt
                 continue
             node = node_in_turn(node, stage)
         if work.prepared.values.shape[1] > 0:
-            bound = take_up_node(*_prepared(work, layer, attempt * nodes + node), tools)
+            bound = take_up_node(*_prepared(work, layer, node), tools)  # groups leave the tries no choice, or there were none
         else:
             is_sound = _fetch(weight, layer, most, loads)
             if part == 0:

@@ -63,12 +63,11 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
 
 @jit
 def _weigh_pairs(heavy_loads, light_loads, pairs, both, leaving, coming):  # type: ignore[no-untyped-def]
-    """Note what the pairs of two packs weigh, and behind all that leave some with which no swap gains anything."""
+    """Note what the pairs of two packs weigh; the last one several times, for some are read at a time."""
     pair = np.int32(lane())
     while pair < pairs + PAIRS_AT_ONCE:
         one, other = _slots_of(both, min(pair, np.int32(pairs - 1)))
-        load, coming[pair] = heavy_loads[one] + heavy_loads[other], light_loads[one] + light_loads[other]
-        leaving[pair] = either(pair < pairs, load, leaving.dtype.type(np.inf))
+        leaving[pair], coming[pair] = heavy_loads[one] + heavy_loads[other], light_loads[one] + light_loads[other]
         pair = np.int32(pair + WARP)
     barrier()
 

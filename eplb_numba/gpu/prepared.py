@@ -12,10 +12,11 @@ __all__ = ["Prepared", "leave_node", "prepared_size", "take_up_node"]
 
 
 class Prepared(NamedTuple):
-    """What blocks leave of prepared nodes; there are none where no two blocks have one in common."""
+    """What blocks leave of prepared nodes; there are none where few blocks have one in common."""
 
-    values: Any  # (layers, nodes, ...) loads of experts and of replicas, and the load that no heaviest GPU can go below
-    integers: Any  # (layers, nodes, ...) counts of experts, experts of replicas, and which of its expert's each one is
+    # (layers, nodes, ...), the nodes of each try if they differ
+    values: Any  # loads of experts and of replicas, and the load that no heaviest GPU can go below
+    integers: Any  # counts of experts, experts of replicas, and which of its expert's each one is
 
 
 def prepared_size(layout: Layout) -> tuple[int, int]:

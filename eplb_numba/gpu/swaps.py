@@ -13,7 +13,7 @@ from ..rules.sums import total_in_line
 from ..rules.words import barrier, lane, mine
 from .block import ALL, WARP
 from .contests import stands_before
-from .instructions import added, among, either
+from .instructions import added, among, either, first_of, meet_warp
 from .strips import rest
 
 __all__: list[str] = []
@@ -62,7 +62,10 @@ def _carry_out(tools, swap):  # type: ignore[no-untyped-def]
             if lane() < 2:
                 packing.pack_loads[side] = total
             barrier()
-            _rank_again(packing.pack_loads, desk.ranking, desk.spare, np.int32(swap.heavy), np.int32(swap.light))
+            if len(desk.ranking) <= WARP:
+                _rank_few_again(packing.pack_loads, desk.ranking, np.int32(swap.heavy), np.int32(swap.light))
+            else:
+                _rank_again(packing.pack_loads, desk.ranking, desk.spare, np.int32(swap.heavy), np.int32(swap.light))
             return lowers
         if 2 * slots <= WARP:
             if lane() < 2 * slots:
@@ -159,6 +162,27 @@ def _exchanged(place, swap, slots):  # type: ignore[no-untyped-def]
         if place == coming:
             return leaving
     return place
+
+
+@jit
+def _rank_few_again(loads, ranking, one, other):  # type: ignore[no-untyped-def]
+    """Do what `_rank_again` does, where no lane has more than one place of the ranking."""
+    own, count = np.int32(lane()), np.int32(len(ranking))
+    pack = np.int32(ranking[min(own, np.int32(count - 1))])
+    load, one_load, other_load = loads[pack], loads[one], loads[other]
+    is_there = own < count
+    before_one = is_there & stands_before(load, pack, one_load, one)
+    before_other = is_there & stands_before(load, pack, other_load, other)
+    ahead_of_one, ahead_of_other = among(before_one), among(before_other)
+    one_place, other_place = first_of(among(is_there & (pack == one))), first_of(among(is_there & (pack == other)))
+    target = np.int32(np.int32(own - (np.int32(one_place) < own)) - (np.int32(other_place) < own))
+    target = np.int32(np.int32(target + (not before_one)) + (not before_other))
+    target = either(pack == one, np.int32(cuda.popc(ahead_of_one)), target)
+    target = either(pack == other, np.int32(cuda.popc(ahead_of_other)), target)
+    meet_warp()
+    if is_there:
+        ranking[target] = pack
+    meet_warp()
 
 
 @jit

@@ -7,36 +7,37 @@ from typing import Any
 import numpy as np
 
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
-from .terms import Items, Packing
+from .terms import Desk, Items, Packing
 from .words import barrier, lane, mine, rule, word
 
-__all__ = ["make_way", "pack_by_bracket", "pack_greedily"]
+__all__ = ["holds", "make_way", "pack_greedily", "pack_one_by_one"]
 
 
 @word
-def pack_greedily(
-    items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket
-) -> None:
-    """Pack the items in their order; the lowest pack wins ties.  Writes packing.items and packing.pack_loads.
+def pack_greedily(items: Items, desk: Desk, copies: int) -> None:
+    """Pack the items in the desk's order; the lowest pack wins ties.  Writes items and pack loads of its trial.
 
     copies is the most replicas of one expert in a pack; 0 is any number.  Where there is a limit, no expert may have more
     replicas than packs * copies: then a place is always found.
     """
-    pack_by_bracket(items, order, copies, packing, fill, sitting_out, bracket)
+    pack_one_by_one(items, desk, copies, _begin_packs(items, desk), len(desk.order))
 
 
 @rule
-def pack_by_bracket(
-    items: Items, order: Any, copies: int, packing: Packing, fill: Any, sitting_out: Any, bracket: Bracket
-) -> None:
-    """Let the packs play for each item; one that may not take an expert sits out until another expert's turn."""
-    size = bracket_size(len(packing.pack_loads))
-    slots = packing.slots
+def pack_one_by_one(items: Items, desk: Desk, copies: int, packed: int, end: int) -> None:
+    """Let the packs play for each of some items; one that may not take an expert sits out until another expert's turn."""
+    order, packing, fill, bracket = desk.order, desk.trial, desk.fill, desk.bracket
+    sitting_out = desk.ranking  # it is not needed yet, and there are no more packs that sit out than packs
+    num_packs, slots = len(packing.pack_loads), packing.slots
+    size = bracket_size(num_packs)
     endless = items.loads.dtype.type(np.inf)
+    for pack in mine(num_packs):
+        seat(bracket, size, pack, packing.pack_loads[pack] if fill[pack] < slots else endless)
+    barrier()
+    lead = open_bracket(bracket, size, num_packs)
     num_sitting_out = 0
     turn = -1
-    begun, lead = _begin_packs(items, order, slots, packing, fill, bracket, size)
-    for place in range(begun, len(order)):
+    for place in range(packed, end):
         item = np.int64(order[place])
         item_load = items.loads[item]
         if copies > 0 and items.experts[item] != turn:
@@ -45,7 +46,7 @@ def pack_by_bracket(
             turn = np.int64(items.experts[item])
         lightest, pack = champion(lead)
         if copies > 0 and items.counts[turn] > copies:
-            while lightest < endless and _holds(items, turn, copies, pack, slots, packing, fill):
+            while lightest < endless and holds(items, turn, copies, pack, slots, packing, fill):
                 if lane() == 0:
                     sitting_out[num_sitting_out] = pack
                 num_sitting_out += 1
@@ -79,27 +80,25 @@ def _copies_among(items: Items, expert: int, packing: Packing, first: int, last:
 
 
 @rule
-def _begin_packs(
-    items: Items, order: Any, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int
-) -> tuple[int, tuple[Any, int]]:
-    """Put the first item with load into each pack and open the tournament; give the number of items packed, and the lead.
+def _begin_packs(items: Items, desk: Desk) -> int:
+    """Put the first item with load into each pack; give the number of items packed.
 
     While there is an empty pack, it is lighter than any that has an item with load: no match need be played.
     """
+    packing, order = desk.trial, desk.order
     num_packs = len(packing.pack_loads)
     begun = 0
     while begun < num_packs and items.loads[order[begun]] > 0:
         begun += 1
     for pack in mine(num_packs):
-        fill[pack] = 0
+        desk.fill[pack] = 0
         packing.pack_loads[pack] = 0
         if pack < begun:
-            fill[pack] = 1
-            packing.items[pack * slots] = order[pack]
+            desk.fill[pack] = 1
+            packing.items[pack * packing.slots] = order[pack]
             packing.pack_loads[pack] = items.loads[order[pack]]
-        seat(bracket, size, pack, packing.pack_loads[pack])
     barrier()
-    return begun, open_bracket(bracket, size, num_packs)
+    return begun
 
 
 @rule
@@ -115,7 +114,7 @@ def _call_back(
 
 
 @rule
-def _holds(items: Items, expert: int, copies: int, pack: int, slots: int, packing: Packing, fill: Any) -> bool:
+def holds(items: Items, expert: int, copies: int, pack: int, slots: int, packing: Packing, fill: Any) -> bool:
     """Tell whether a pack that is being filled holds as many replicas of an expert as it may."""
     first = pack * slots
     return _copies_among(items, expert, packing, first, first + fill[pack]) >= copies
@@ -133,14 +132,12 @@ def make_way(items: Items, item: int, copies: int, pack: int, slots: int, packin
     chosen = -1
     nearest = items.loads.dtype.type(np.inf)
     for other in range(len(packing.pack_loads)):
-        if _holds(items, np.int64(items.experts[item]), copies, other, slots, packing, fill):
+        if holds(items, np.int64(items.experts[item]), copies, other, slots, packing, fill):
             continue
         for position in range(other * slots, (other + 1) * slots):
             displaced = packing.items[position]
             distance = abs(items.loads[displaced] - items.loads[item])
-            if distance < nearest and not _holds(
-                items, np.int64(items.experts[displaced]), copies, pack, slots, packing, fill
-            ):
+            if distance < nearest and not holds(items, np.int64(items.experts[displaced]), copies, pack, slots, packing, fill):
                 nearest = distance
                 chosen = position
     displaced = np.int64(packing.items[chosen])

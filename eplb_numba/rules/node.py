@@ -103,7 +103,7 @@ def load_node(loads: Any, index: int, tools: Tools, stage: Stage) -> None:
 def replicate_node(tools: Tools, tactics: Tactics, most: int) -> Any:
     """Replicate a node's experts and give the load that its heaviest GPU cannot go below."""
     node, _, kept, desk, _ = recall(tools)
-    replicate(node, most, tactics.apart != FREELY, desk.bracket)
+    replicate(node, most, tactics.apart != FREELY, desk)
     return node_bound(node, len(kept.pack_loads))
 
 

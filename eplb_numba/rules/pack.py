@@ -127,8 +127,7 @@ def _pack_once(tools: Tools, copies: int) -> None:
     _, items, _, desk, _ = recall(tools)
     packing = desk.trial
     if len(packing.items) > len(packing.pack_loads):
-        # The ranking is not needed yet, and there are no more packs that sit out than packs.
-        pack_greedily(items, desk.order, copies, packing, desk.fill, desk.ranking, desk.bracket)
+        pack_greedily(items, desk, copies)
         return
     for item in mine(len(packing.items)):
         packing.items[item] = item

@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
+from .bracket import bracket_size, champion, open_bracket, replay, seat
 from .sums import largest_of, total_of
-from .terms import Node
+from .terms import Desk, Node
 from .words import barrier, lane, mine, rule, word
 
 __all__ = ["hand_out", "node_bound", "replicate", "turn_of"]
 
 
 @rule
-def replicate(node: Node, most: int, evenly: bool, bracket: Bracket) -> None:
+def replicate(node: Node, most: int, evenly: bool, desk: Desk) -> None:
     """Give each expert one slot and every further slot to the expert with the largest load per replica.
 
-    Reads node.loads and writes the rest of node.  No expert gets more than most replicas; there must be room for all
-    slots.  Ties go to the lowest index: every rank must agree.  Evenly means that of experts without load those with the
-    fewest replicas come first: nobody wants a table that is as wide as there are slots for a layer that is idle.
+    Reads node.loads and writes the rest of node; the desk is scratch.  No expert gets more than most replicas; there must be
+    room for all slots.  Ties go to the lowest index: every rank must agree.  Evenly means that of experts without load those
+    with the fewest replicas come first: nobody wants a table that is as wide as there are slots for a layer that is idle.
     """
     for expert in mine(len(node.loads)):
         node.counts[expert] = 1
@@ -28,7 +28,7 @@ def replicate(node: Node, most: int, evenly: bool, bracket: Bracket) -> None:
         node.slot_ranks[expert] = 0
     barrier()
     if len(node.slot_loads) > len(node.loads):
-        hand_out(node, most, evenly, bracket)
+        hand_out(node, most, evenly, desk)
     for slot in mine(len(node.slot_loads)):
         expert = node.slot_experts[slot]
         node.slot_loads[slot] = node.loads[expert] / node.loads.dtype.type(node.counts[expert])
@@ -36,9 +36,9 @@ def replicate(node: Node, most: int, evenly: bool, bracket: Bracket) -> None:
 
 
 @word
-def hand_out(node: Node, most: int, evenly: bool, bracket: Bracket) -> None:
+def hand_out(node: Node, most: int, evenly: bool, desk: Desk) -> None:
     """Give the slots that are left once each expert has one, one after the other, to the expert whose turn is lowest."""
-    num_experts = len(node.loads)
+    bracket, num_experts = desk.bracket, len(node.loads)
     size = bracket_size(num_experts)
     for expert in mine(num_experts):
         seat(bracket, size, expert, turn_of(expert, 1, most, evenly, node))

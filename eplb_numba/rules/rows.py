@@ -78,7 +78,7 @@ def replicate_row(loads: Any, row: int, tools: Tools, replicas: Replicas) -> Non
     for expert in mine(len(node.loads)):
         node.loads[expert] = abs(loads[expert])
     barrier()
-    replicate(node, tools.bench.layout.num_replicas, False, desk.bracket)
+    replicate(node, tools.bench.layout.num_replicas, False, desk)
     for slot in mine(len(node.slot_loads)):
         replicas.phy2log[row, slot] = node.slot_experts[slot]
         replicas.rank[row, slot] = node.slot_ranks[slot]

@@ -87,5 +87,5 @@ def _sort_descending_on_cpu(keys, order, spare, marks):  # type: ignore[no-untyp
 
 @word
 def sort_among_many(keys: Any, order: Any, spare: Any, marks: Any) -> None:
-    """Do what `sort_descending` does, where a block has about as many lanes as there are keys."""
+    """Do what `sort_descending` does, where a block has many lanes."""
     sort_descending(keys, order, spare, marks)

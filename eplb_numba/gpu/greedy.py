@@ -49,7 +49,7 @@ def _pack_by_lanes(items, order, copies, packing, fill, offers):  # type: ignore
         if num_packs >= FEW:
             at_once, load, place = _pack_at_once(items, order, copies, packing, begin, own, rank, load, place, end)
             begin = np.int32(begin + at_once)
-        if at_once < FEW:
+        if begin < count and at_once < FEW:
             until = min(np.int32(begin + burst), count)
             load, place = _pack_one_by_one(items, order, copies, packing, fill, begin, until, own, load, place, end)
             begin, burst = until, min(np.int32(burst + burst), np.int32(WARP))

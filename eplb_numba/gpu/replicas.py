@@ -37,7 +37,7 @@ def _hand_out(node, most, evenly, desk):  # type: ignore[no-untyped-def]
         while slot < end:
             at_once = _hand_out_at_once(node, most, evenly, turns, later, desk.order, slot, end)
             slot = np.int32(slot + at_once)
-            if at_once < FEW:
+            if slot < end and at_once < FEW:
                 until = min(np.int32(slot + burst), end)
                 _hand_out_one_by_one(node, most, evenly, turns, later, slot, until)
                 slot, burst = until, np.int32(burst + burst)

@@ -31,7 +31,7 @@ def pack_in_rounds(items, desk, copies):  # type: ignore[no-untyped-def]
     while packed < count:
         at_once = _pack_at_once(items, desk, copies, packed, count, num_packs)
         packed = np.int32(packed + at_once)
-        if at_once < num_packs // PART:
+        if packed < count and at_once < num_packs // PART:
             end = min(np.int32(packed + burst), count)
             pack_one_by_one(items, desk, copies, packed, end)
             packed, burst = end, np.int32(burst + burst)

@@ -324,6 +324,17 @@ def test_nodes_that_blocks_have_in_common(name, apart, starts, monkeypatch):
         assert np.isnan(on_cpu(theirs.balancedness)).tolist() == [False, False, True, False, False, False]
 
 
+@pytest.mark.parametrize("blocks", [1, 4, 2048])
+def test_tries_whose_groups_one_block_assigns(blocks, monkeypatch):
+    """However many blocks share the tries of a layer, nothing changes: each try's groups are assigned by one of them."""
+    monkeypatch.setattr(backend.memory, "AT_WORK", blocks)
+    policy = replace(POLICIES["optimize_and_2item_swap"], restarts=5)
+    for dtype, groups in ((np.float32, 8), (np.float64, 8), (np.float32, 2)):
+        weight = np.random.default_rng(17).lognormal(0, 1, (2, 16)).astype(dtype)
+        theirs = plan_experts(on_gpu(weight), 20, groups, 2, 4, policy=policy)
+        assert_same(theirs, plan_experts(weight, 20, groups, 2, 4, policy=policy))
+
+
 def test_how_many_nodes_are_prepared_for_all():
     """Sixteen blocks or more must have a node in common; where groups may go to any node, each try has nodes of its own."""
     chosen, fixed = (layout_of(Topology(64, 80, groups, 4, 16)) for groups in (8, 4))
@@ -515,6 +526,17 @@ def test_shapes_beyond_shared_memory(name, num_steps, monkeypatch):
         assert_same(theirs, plan_experts(weight, 12, groups, 2, 4, policy=policy))
 
 
+def test_blocks_that_place_several_tries(monkeypatch):
+    """A block with scratch in global memory may take one try of a layer after another; its lanes do not run ahead."""
+    monkeypatch.setattr(backend.memory, "SHARED_BYTES", 0)
+    monkeypatch.setattr(backend.memory, "MOST_BLOCKS", 3)
+    weight = np.random.default_rng(18).lognormal(0, 1, (1, 16)).astype(np.float32)
+    for groups in (4, 2):
+        policy = replace(POLICIES["optimize_and_2item_swap"], restarts=5)
+        theirs = plan_experts(on_gpu(weight), 20, groups, 2, 4, policy=policy)
+        assert_same(theirs, plan_experts(weight, 20, groups, 2, 4, policy=policy))
+
+
 def test_integers_of_32_bits(monkeypatch):
     """So they are where there are more slots or experts than numbers of 16 bits."""
     assert backend.memory._integer_of(layout_of(Topology(4, 2**15, 1, 1, 2**15 // 2))) == np.int32
@@ -560,13 +582,14 @@ def test_single_rows_beyond_shared_memory():
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf, 1e38])
-def test_a_layer_that_holds_no_loads_is_marked(bad):
+@pytest.mark.parametrize(("groups", "nodes"), [(1, 1), (4, 2)])
+def test_a_layer_that_holds_no_loads_is_marked(bad, groups, nodes):
     """On a GPU, where nobody looks, such a layer is planned as if it had no load; its balancedness is NaN; others are well."""
     weight = np.random.default_rng(2).lognormal(0, 1, (3, 8)).astype(np.float32)
     weight[1, 5] = bad
-    plan = plan_experts(on_gpu(weight), 12, 1, 1, 4)
+    plan = plan_experts(on_gpu(weight), 12, groups, nodes, 4)
     weight[1] = 0
-    expected = plan_experts(weight, 12, 1, 1, 4)
+    expected = plan_experts(weight, 12, groups, nodes, 4)
     for field in FIELDS[:-1]:
         np.testing.assert_array_equal(on_cpu(getattr(plan, field)), getattr(expected, field))
     assert np.isnan(on_cpu(plan.balancedness)).tolist() == [False, True, False]

@@ -12,11 +12,11 @@ from eplb_numba import POLICIES, Topology, plan_experts
 from eplb_numba.policy import find_policy
 from eplb_numba.rules import exchange, place, refine, trade
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
-from eplb_numba.rules.node import place_node, prepare_node
+from eplb_numba.rules.node import load_node, place_node, prepare_node
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.norm import eighth, look_up
 from eplb_numba.rules.outlast import outlast_layers
-from eplb_numba.rules.place import Placement, assign_groups, placement_arrays, plan_layers
+from eplb_numba.rules.place import Placement, assign_groups, load_groups, placement_arrays, plan_layers
 from eplb_numba.rules.promise import promise, reach_of
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from eplb_numba.rules.scenarios import clear_rest
@@ -98,9 +98,10 @@ def test_no_node_comes_below_its_floor(problem, name, restart):
     groups, replicas = (cut_tools(Bench(tables.values, tables.integers, layout, of_groups)) for of_groups in (True, False))
     stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
     for layer, loads in enumerate(weight):
-        assign_groups(loads, layer, restart, tactics, groups, stage)
+        assign_groups(load_groups(loads, groups), layer, restart, tactics, groups, stage)
         for node in range(layout.num_nodes):
-            bound = prepare_node(loads, node, False, tactics, replicas, stage)
+            load_node(loads, node, replicas, stage)
+            bound = prepare_node(node, False, tactics, replicas, stage)
             place_node(bound, layer, restart, node, weight.dtype.type(np.inf), tactics, replicas, stage)
         assert np.all(stage.floors <= stage.heaviest)
 

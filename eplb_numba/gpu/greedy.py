@@ -9,12 +9,13 @@ from numba.cuda.extending import register_jitable as jit
 
 from ..rules import greedy
 from ..rules.greedy import make_way
+from ..rules.scratch import AT_ONCE
 from ..rules.words import barrier, best_lane, lane
 from .block import ALL, WARP
 from .instructions import NONE, added, among, either, lowest, meet_warp
 from .ranks import is_first_lowest, lowest_of
 from .rounds import pack_in_rounds
-from .strips import rest
+from .strips import four_of, on_line
 
 __all__: list[str] = []
 
@@ -24,7 +25,7 @@ FEW = 5  # items that are packed one by one in the time that it takes to pack so
 def _pack_greedily(items, desk, copies):  # type: ignore[no-untyped-def]
     def pack_greedily(items, desk, copies):  # type: ignore[no-untyped-def]
         if len(desk.trial.pack_loads) <= WARP:
-            _pack_by_lanes(items, desk.order, copies, desk.trial, desk.fill, desk.bracket.values)
+            _pack_by_lanes(items, desk.order, copies, desk.trial, desk.fill, on_line(desk.bracket.values))
         else:
             pack_in_rounds(items, desk, copies)
 
@@ -96,19 +97,18 @@ def _pack_at_once(items, order, copies, packing, begin, own, rank, load, place, 
 @jit
 def _rank_of_offer(offer, own, num_packs, offers):  # type: ignore[no-untyped-def]
     """Tell how many packs are lighter than this lane's, or as light and of a lower number; only of those with room."""
-    size = np.int32(np.int32(num_packs + 7) & np.int32(-8))
+    size = np.int32(np.int32(num_packs + np.int32(2 * AT_ONCE - 1)) & np.int32(-2 * AT_ONCE))
     meet_warp()
     if own < size:
         offers[own] = offer
     meet_warp()
     rank, rival = np.int32(0), np.int32(0)
     while rival < size:
-        some = rest(offers, rival)  # reading takes longest
-        one, two, three, four = some[0] < offer, some[1] < offer, some[2] < offer, some[3] < offer
-        five, six, seven, eight = some[4] < offer, some[5] < offer, some[6] < offer, some[7] < offer
-        rank = np.int32(rank + np.int32(one + two) + np.int32(three + four))
-        rank = np.int32(rank + np.int32(five + six) + np.int32(seven + eight))
-        rival = np.int32(rival + 8)
+        one, two, three, four = four_of(offers, rival)
+        five, six, seven, eight = four_of(offers, np.int32(rival + AT_ONCE))
+        rank = np.int32(rank + np.int32((one < offer) + (two < offer)) + np.int32((three < offer) + (four < offer)))
+        rank = np.int32(rank + np.int32((five < offer) + (six < offer)) + np.int32((seven < offer) + (eight < offer)))
+        rival = np.int32(rival + 2 * AT_ONCE)
     has_room = offer < type(offer)(np.inf)
     ranks = added(either(has_room, np.uint32(np.uint32(1) << np.uint32(rank)), np.uint32(0)))
     if cuda.popc(ranks) != cuda.popc(among(has_room)):  # some have the same

@@ -206,6 +206,6 @@ def plus(context, number, other):  # type: ignore[no-untyped-def]
 
     def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         number, other = narrow(context, builder, signature.args, arguments)
-        return builder.sext(builder.add(number, other), ir.IntType(64))
+        return builder.zext(builder.add(number, other), ir.IntType(64))
 
     return types.int64(number, other), make

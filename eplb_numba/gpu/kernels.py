@@ -8,7 +8,7 @@ import numpy as np
 from numba import config, cuda
 
 from ..rules.intake import take_in
-from ..rules.node import place_node, prepare_node
+from ..rules.node import load_node, place_node, prepare_node
 from ..rules.outlast import outlast_node
 from ..rules.pack import best_start, keep
 from ..rules.place import (
@@ -19,13 +19,14 @@ from ..rules.place import (
     first_try,
     is_lost,
     list_slots,
+    load_groups,
     node_in_turn,
     restage,
 )
 from ..rules.rows import pack_row, replicate_row
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall
 from ..rules.starts import place_start, put_together, settle_node
-from ..rules.terms import Bench, Kept, Layout, Outlook, Sheet, Stage
+from ..rules.terms import Bench, Kept, Layout, Outlook, Sheet, Stage, Tools
 from ..rules.window import note_window, read_window
 from ..rules.words import barrier, best_lane, lane, mine, mine_from, parts, rule, strip
 from ..stamp import stamped
@@ -134,6 +135,21 @@ def _fetch(weight: Any, layer: int, most: Any, loads: Any) -> bool:
     return take_in(weight, layer, value(0), value(np.inf), most, loads)
 
 
+@rule
+def _load_node(
+    weight: Any, layer: int, node: int, notes: bool, most: Any, work: Work, tools: Tools, loads: Any, stage: Stage
+) -> None:
+    """Fetch the loads of a node's experts; let others know whether the layer holds loads, if it notes that."""
+    layout = tools.bench.layout
+    if layout.num_groups > layout.num_nodes:  # they were fetched, and that was noted, when groups were assigned
+        load_node(strip(work.fetched[layer]), node, tools, stage)
+        return
+    is_sound = _fetch(weight, layer, most, loads)
+    if notes:
+        work.sound[layer] = is_sound
+    load_node(loads, node, tools, stage)
+
+
 def _intake(weight, zero, top, most, work):  # type: ignore[no-untyped-def]
     for layer in range(cuda.blockIdx.x, weight.shape[1], cuda.gridDim.x):
         loads = strip(work.loads[0, layer])
@@ -145,19 +161,26 @@ def _intake(weight, zero, top, most, work):  # type: ignore[no-untyped-def]
 def _assign(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
     loads, values, integers = _loads_and_bench(scratch, layout)
     tools = cut_tools(Bench(values, integers, layout, True))
-    tries, nodes = work.stage_values.shape[1], layout.num_nodes
-    for problem in _problems(scratch, len(work.stage_values) * tries):
-        layer, attempt = parts(problem, tries)
+    tries, nodes, step = work.stage_values.shape[1], layout.num_nodes, work.assigners
+    for problem in _problems(scratch, len(work.stage_values) * step):
+        layer, first = parts(problem, step)
         if layout.num_groups > nodes:
-            _fetch(weight, layer, most, loads)
-        restart = attempt + first_try(layout, tactics)
-        assign_groups(loads, layer, restart, tactics, tools, _stage(work, layer, attempt, layout))
-        if lane() == 0:
-            work.ceilings[layer, attempt] = np.inf
-        for part in mine_from(attempt * nodes, (attempt + 1) * nodes):
-            work.first_near[layer, part, KEPT_APART] = tactics.starts
-            for together in range(2):
-                work.made[layer, part, together] = 0
+            is_sound = _fetch(weight, layer, most, loads)
+            if first == 0:
+                work.sound[layer] = is_sound
+                for expert in mine(len(loads)):
+                    work.fetched[layer, expert] = loads[expert]
+        groups_bound, attempt = load_groups(loads, tools), first
+        while attempt < tries:  # a range with such a step would divide
+            restart = attempt + first_try(layout, tactics)
+            assign_groups(groups_bound, layer, restart, tactics, tools, _stage(work, layer, attempt, layout))
+            if lane() == 0:
+                work.ceilings[layer, attempt] = np.inf
+            for part in mine_from(attempt * nodes, (attempt + 1) * nodes):
+                work.first_near[layer, part, KEPT_APART] = tactics.starts
+                for together in range(2):
+                    work.made[layer, part, together] = 0
+            attempt += step
 
 
 def _prepare(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
@@ -167,10 +190,9 @@ def _prepare(weight, most, layout, tactics, work, scratch):  # type: ignore[no-u
     for problem in _problems(scratch, layers * prepared):
         layer, part = parts(problem, prepared)
         attempt, node = parts(part, layout.num_nodes)
-        is_sound = _fetch(weight, layer, most, loads)
-        if part == 0:
-            work.sound[layer] = is_sound
-        bound = prepare_node(loads, node, False, tactics, tools, _stage(work, layer, attempt, layout))
+        stage = _stage(work, layer, attempt, layout)
+        _load_node(weight, layer, node, part == 0, most, work, tools, loads, stage)
+        bound = prepare_node(node, False, tactics, tools, stage)
         leave_node(bound, tools, *_prepared(work, layer, part))
 
 
@@ -192,20 +214,20 @@ def _place(weight, most, layout, tactics, work, scratch):  # type: ignore[no-unt
         if work.prepared.values.shape[1] > 0:
             bound = take_up_node(*_prepared(work, layer, node), tools)  # groups leave the tries no choice, or there were none
         else:
-            is_sound = _fetch(weight, layer, most, loads)
-            if part == 0:
-                work.sound[layer] = is_sound
             if tries == 1 and layout.num_groups == nodes:  # there was nothing to choose, and groups were not assigned before
                 for place in mine_from(node * layout.node_experts, (node + 1) * layout.node_experts):
                     stage.order[place] = place
                 barrier()
-            bound = prepare_node(loads, node, False, tactics, tools, stage)
+            _load_node(weight, layer, node, part == 0, most, work, tools, loads, stage)
+            bound = prepare_node(node, False, tactics, tools, stage)
         place_node(bound, layer, attempt + first_try(layout, tactics), node, ceiling, tactics, tools, stage)
-        if tries > 1 and lane() == 0:
-            cuda.threadfence()  # behind it the last of a try's blocks sees what the others have staged
-            ceiling = ceiling_after(layout, tactics, stage)
-            if ceiling < np.inf:
-                work.ceilings[layer, attempt] = ceiling
+        if tries > 1:
+            if lane() == 0:
+                cuda.threadfence()  # behind it the last of a try's blocks sees what the others have staged
+                ceiling = ceiling_after(layout, tactics, stage)
+                if ceiling < np.inf:
+                    work.ceilings[layer, attempt] = ceiling
+            barrier()  # the next problem may be a later try of the same layer
 
 
 def _place_start(weight, most, layout, tactics, work, scratch, starts, together):  # type: ignore[no-untyped-def]
@@ -222,7 +244,7 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
             continue
         attempt, node = parts(part, nodes)
         stage, restart = _stage(work, layer, attempt, layout), attempt + first_try(layout, tactics)
-        is_prepared, is_sound, bound = False, False, values.dtype.type(0)
+        is_prepared, bound = False, values.dtype.type(0)
         for turn in range(2):  # to make the start, and to settle: two turns because either needs a node that is prepared
             if turn == 0:
                 if first_near < start:
@@ -235,8 +257,8 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
                     if together == PUT_TOGETHER:
                         put_together(tactics, tools)
                 else:
-                    is_sound = _fetch(weight, layer, most, loads)
-                    bound = prepare_node(loads, node, together == PUT_TOGETHER, tactics, tools, stage)
+                    _load_node(weight, layer, node, part == 0 and start == 0, most, work, tools, loads, stage)
+                    bound = prepare_node(node, together == PUT_TOGETHER, tactics, tools, stage)
                 is_prepared = True
             if turn == 0:
                 largest, spread, near = place_start(
@@ -249,8 +271,6 @@ def _place_start(weight, most, layout, tactics, work, scratch, starts, together)
                     if near:
                         cuda.atomic.min(work.first_near, (layer, part, together), start)
             else:
-                if part == 0 and not in_common:
-                    work.sound[layer] = is_sound
                 all_largest, spreads = strip(starts.largest[layer, part]), strip(starts.spreads[layer, part])
                 best = best_start(work.first_near[layer, part, together], tactics, all_largest, spreads)
                 kept = _kept(starts, layer, part, best)

@@ -20,6 +20,7 @@ __all__ = ["InGlobal", "InShared", "Room", "Starts", "Work", "allocate", "check_
 
 MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
 MOST_START_BYTES = 2**26  # that starts made beside each other may need; else they follow one another
+AT_WORK = 2048  # blocks, about as many as a GPU has at a time: where there are more tries, a block assigns groups for several
 MANY_SHARE = 16  # blocks that have a prepared node in common
 ALIGNMENT = 256  # of an array, in bytes
 MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a block
@@ -50,9 +51,11 @@ class Work(NamedTuple):
     made: Any  # (layers, parts, 2) how many starts are made, or need not be
     prepared: Prepared
     sound: Any  # (layers) whether a layer's loads are loads
+    fetched: Any  # (layers, experts) as they are planned for, where there are groups to be assigned
     loads: Any  # (1, layers, experts) of a weight that is taken in by a launch of its own
     scenarios: Any  # (layers) how many a layer's window stands for
     window_values: Any  # (layers, ...)
+    assigners: int  # blocks of a layer that assign groups, each in some of the tries
     window_from: int  # the byte of shared memory where a window is read that fits there, or 0
 
 
@@ -109,6 +112,7 @@ def allocate(
         prepared_values=((num_layers, prepared, prepared_values), dtype),
         prepared_integers=((num_layers, prepared, prepared_integers), integer),
         sound=((num_layers,), integer),
+        fetched=((num_layers, layout.num_logical), dtype),
         loads=((1, num_layers, layout.num_logical), dtype),
         scenarios=((num_layers,), integer),
         window_values=((num_layers, window_size(layout) if is_lasting else 1), dtype),
@@ -121,7 +125,12 @@ def allocate(
     scratch = arrays.pop("values"), arrays.pop("integers")
     outlook = arrays.pop("outlook_values"), arrays.pop("outlook_integers")
     return Room(
-        Work(**arrays, prepared=prepared_nodes, window_from=OFFER_BYTES if window_end else 0),
+        Work(
+            **arrays,
+            prepared=prepared_nodes,
+            assigners=-(-num_tries // max(1, -(-num_layers * num_tries // AT_WORK))),
+            window_from=OFFER_BYTES if window_end else 0,
+        ),
         InShared(*scratch, OFFER_BYTES) if scratch_end else InGlobal(*scratch),
         InShared(*outlook, outlook_begin) if outlook_end else InGlobal(*outlook),
         seen_starts,

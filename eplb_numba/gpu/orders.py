@@ -36,7 +36,7 @@ def orders_of_plan(
     orders, reads, loads = taken_in(site, work, is_lasting)
     given = *loads, site.most, layout, tactics, work, scratch
     if layout.num_groups > layout.num_nodes or num_tries > 1 or starts is not None:
-        orders.append(order(KERNELS.assign, site, reads, num_layers * num_tries, *given))
+        orders.append(order(KERNELS.assign, site, reads, num_layers * work.assigners, *given))
     parts, prepared = num_layers * num_tries * layout.num_nodes, work.prepared.values.shape[1]
     if prepared > 0:
         orders.append(order(KERNELS.prepare, site, reads, num_layers * prepared, *given))

@@ -8,13 +8,14 @@ from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
 from ..rules import swap
-from ..rules.scratch import PAIRS_AT_ONCE, recall
+from ..rules.scratch import AT_ONCE, recall
 from ..rules.swap import may_swap
 from ..rules.words import barrier, best_lane, lane, mine_from, parts
 from .apart import all_may_swap
-from .block import WARP, WARP_BITS
-from .instructions import either
-from .strips import rest
+from .block import ALL, WARP, WARP_BITS
+from .instructions import NONE, among, first_of, meet_warp
+from .ranks import highest_of
+from .strips import four_of, on_line, rest
 
 __all__: list[str] = []
 
@@ -30,8 +31,8 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
         _, items, _, desk, _ = recall(tools)
         packing = desk.trial
         slots = np.int32(packing.slots)
-        pairs = np.int32(slots * np.int32(slots - 1)) >> np.int32(1)
-        leaving, coming, both = desk.pairs.sums, desk.pairs.gains, desk.pairs.slots
+        pairs = np.int32(np.int32(slots * np.int32(slots - 1)) >> np.int32(1))
+        leaving, coming, both = on_line(desk.pairs.sums), desk.pairs.gains, desk.pairs.slots
         _weigh_pairs(rest(packing.loads, heavy * slots), rest(packing.loads, light * slots), pairs, both, leaving, coming)
         gap = packing.pack_loads[heavy] - packing.pack_loads[light]
         most, heavy_pair, light_pair = _most_by_pairs(leaving, coming, pairs, gap, least)
@@ -45,7 +46,7 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
             for rival in mine_from(heavy_pair * pairs + light_pair + 1, pairs * pairs):
                 pair, back = parts(rival, pairs)
                 delta = leaving[pair] - coming[back]
-                if min(delta, gap - delta) == most and _may_swap_pairs(
+                if _gain_of(delta, gap) == most and _may_swap_pairs(
                     items, packing, heavy, light, slots, both, pair, back, copies
                 ):
                     found = np.int64(rival)
@@ -63,9 +64,9 @@ def _best_pair_swap(tools, heavy, light, copies, least):  # type: ignore[no-unty
 
 @jit
 def _weigh_pairs(heavy_loads, light_loads, pairs, both, leaving, coming):  # type: ignore[no-untyped-def]
-    """Note what the pairs of two packs weigh; the last one several times, for some are read at a time."""
+    """Note what the pairs of two packs weigh; the last one several times, for some are read at once."""
     pair = np.int32(lane())
-    while pair < pairs + PAIRS_AT_ONCE:
+    while pair < np.int32(pairs + np.int32(AT_ONCE - 1)):
         one, other = _slots_of(both, min(pair, np.int32(pairs - 1)))
         leaving[pair], coming[pair] = heavy_loads[one] + heavy_loads[other], light_loads[one] + light_loads[other]
         pair = np.int32(pair + WARP)
@@ -77,40 +78,55 @@ def _most_by_pairs(leaving, coming, pairs, gap, least):  # type: ignore[no-untyp
     """Give the most that any swap of pairs gains, and the two pairs of the first one that does; the first is -1 if none does.
 
     Each lane takes a pair of the light pack; where half as many are left as there are lanes, or fewer, several share one.
+    It finds out how much a swap for that gains, and only where nobody gains more, by which pair of the heavy pack.
     """
     gain, swap = least, np.int32(-1)
     first = np.int32(0)
     while first < pairs:
         bits = min(np.int32(WARP_BITS), np.int32(32 - np.int32(cuda.clz(np.int32(pairs - first - 1)))))
         own = min(np.int32(first + np.int32(lane() & np.int32(np.int32(1 << bits) - 1))), np.int32(pairs - 1))
-        back = coming[own]
-        best, at = least, np.int32(-1)
-        pair = np.int32(np.int32(lane() >> bits) * PAIRS_AT_ONCE)
-        step = np.int32(np.int32(WARP >> bits) * PAIRS_AT_ONCE)
+        back, best = coming[own], coming.dtype.type(0)
+        pair = np.int32(np.int32(lane() >> bits) * AT_ONCE)
+        step = np.int32(np.int32(WARP >> bits) * AT_ONCE)
         while pair < pairs:
-            four = rest(leaving, pair)  # reading takes longest
-            one, two, three, last = four[0], four[1], four[2], four[3]
-            best, at = _better_of(one - back, gap, pair, best, at)
-            best, at = _better_of(two - back, gap, np.int32(pair + 1), best, at)
-            best, at = _better_of(three - back, gap, np.int32(pair + 2), best, at)
-            best, at = _better_of(last - back, gap, np.int32(pair + 3), best, at)
+            one, two, three, last = four_of(leaving, pair)
+            better = max(_gain_of(one - back, gap), _gain_of(two - back, gap))
+            best = max(best, max(better, max(_gain_of(three - back, gap), _gain_of(last - back, gap))))
             pair = np.int32(pair + step)
-        number = np.int32(np.int32(at << np.int32(PAIR_BITS)) | own)
-        # A lane does not meet swaps in the order of their numbers.
-        is_better = (at >= 0) & ((best > gain) | ((best == gain) & (number < swap)))
-        gain, swap = either(is_better, best, gain), either(is_better, number, swap)
+        most = highest_of(best)
+        if most > gain or (most == gain and swap >= 0):
+            number, ties = NONE, among(best == most)
+            # As much as before is of interest only with an earlier pair of the heavy pack: the light pack's come in order.
+            end = pairs if most > gain else np.int32(swap >> np.int32(PAIR_BITS))
+            while ties != 0:
+                rival = np.int32(first_of(ties))
+                heavy_pair = _first_that_gains(most, leaving, end, cuda.shfl_sync(ALL, back, rival), gap)
+                light_pair = cuda.shfl_sync(ALL, own, rival)
+                if heavy_pair < end:
+                    number = min(number, np.int32(np.int32(heavy_pair << np.int32(PAIR_BITS)) | light_pair))
+                    end = np.int32(heavy_pair + 1)  # lanes that share a pair do not come in order
+                ties = np.uint32(ties & np.uint32(ties - np.uint32(1)))
+            # Lanes do not meet swaps in the order of their numbers.
+            gain, swap = most, number if most > gain else min(swap, number)
         first = np.int32(first + np.int32(1 << bits))
-    gain, number = best_lane(gain, swap)
-    swap = np.int32(number)
+    meet_warp()  # the next search weighs other pairs
     return gain, swap >> np.int32(PAIR_BITS), swap & np.int32((1 << PAIR_BITS) - 1)
 
 
 @jit
-def _better_of(delta, gap, rival, gain, pair):  # type: ignore[no-untyped-def]
-    """Keep the pair that gains more."""
-    better = min(delta, gap - delta)
-    is_better = better > gain
-    return either(is_better, better, gain), either(is_better, rival, pair)
+def _first_that_gains(gain, leaving, end, back, gap):  # type: ignore[no-untyped-def]
+    """Give the first pair of the heavy pack that gains so much when it goes for one that weighs back, or the end."""
+    first, found = np.int32(0), np.uint32(0)
+    while found == 0 and first < end:
+        pair = min(np.int32(first + lane()), np.int32(end - 1))
+        found = among(_gain_of(leaving[pair] - back, gap) == gain)
+        first = np.int32(first + WARP)
+    return end if found == 0 else np.int32(np.int32(first - WARP) + first_of(found))
+
+
+@jit
+def _gain_of(delta, gap):  # type: ignore[no-untyped-def]
+    return min(delta, gap - delta)
 
 
 @jit
@@ -125,7 +141,7 @@ def _may_swap_pairs(items, packing, heavy, light, slots, both, heavy_pair, light
 def _slots_of(both, pair):  # type: ignore[no-untyped-def]
     """Give the two slots of a pair."""
     slots = np.int32(both[pair])
-    return slots >> np.int32(SLOT_BITS), slots & np.int32((1 << SLOT_BITS) - 1)
+    return np.int32(slots >> np.int32(SLOT_BITS)), np.int32(slots & np.int32((1 << SLOT_BITS) - 1))
 
 
 def _list_pairs(pairs, slots):  # type: ignore[no-untyped-def]

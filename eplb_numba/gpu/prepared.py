@@ -42,7 +42,7 @@ def leave_node(bound: Any, tools: Tools, values: Any, integers: Any) -> None:
 
 @rule
 def take_up_node(values: Any, integers: Any, tools: Tools) -> Any:
-    """Do what `prepare_node` does, from what a block has left."""
+    """Do what `load_node` and `prepare_node` do, from what a block has left."""
     node = recall(tools).node
     num_experts, num_slots = len(node.loads), len(node.slot_loads)
     for expert in mine(num_experts):

@@ -27,9 +27,10 @@ from numba.cuda.typing.templates import AttributeTemplate
 from ..rules import words
 from .instructions import narrow
 
-__all__ = ["add_to", "mark", "rest", "seen_as_words", "strip_of_shared"]
+__all__ = ["add_to", "four_of", "mark", "on_line", "rest", "seen_as_words", "strip_of_shared"]
 
 SHARED = 3  # the number of that memory
+LINE = 16  # bytes that a lane can read at once, if they begin at a multiple of so many
 
 
 class Strip(types.Type):
@@ -166,11 +167,45 @@ def rest(context, strip, start):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _get(context, strip, index):  # type: ignore[no-untyped-def]
-    def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return context.unpack_value(builder, strip.dtype, _pointer(context, builder, signature, arguments))
+def on_line(context, strip):  # type: ignore[no-untyped-def]
+    """Leave out the front as far as `four_of` wants it; nobody asks how much is left."""
 
-    return strip.dtype(strip, index), get
+    def cut(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        whole = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0])
+        rest = cgutils.create_struct_proxy(strip)(context, builder)
+        place = whole.start if strip.is_shared else builder.ptrtoint(whole.start, ir.IntType(64))
+        place = builder.and_(builder.add(place, ir.Constant(place.type, LINE - 1)), ir.Constant(place.type, -LINE))
+        rest.start = place if strip.is_shared else builder.inttoptr(place, whole.start.type)
+        rest.size = ir.Constant(rest.size.type, 0)
+        return rest._getvalue()
+
+    return strip(strip), cut
+
+
+@intrinsic
+def four_of(context, strip, index):  # type: ignore[no-untyped-def]
+    """Read four elements at once, from a multiple of four on; the strip must begin `on_line`."""
+
+    def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _pointer(context, builder, signature, arguments)
+        four = ir.VectorType(context.get_data_type(strip.dtype), 4)
+        read = builder.load(builder.bitcast(place, ir.PointerType(four, place.type.addrspace)), align=LINE)
+        each = [builder.extract_element(read, ir.Constant(ir.IntType(32), element)) for element in range(4)]
+        return cgutils.pack_array(builder, each)
+
+    return types.UniTuple(strip.dtype, 4)(strip, index), get
+
+
+@intrinsic
+def _get(context, strip, index):  # type: ignore[no-untyped-def]
+    """Read an element; small integers are numbers of things, of which none is negative, and widened at no cost as such."""
+    is_small = strip.dtype == types.int16
+
+    def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        element = context.unpack_value(builder, strip.dtype, _pointer(context, builder, signature, arguments))
+        return builder.zext(element, ir.IntType(32)) if is_small else element
+
+    return (types.int32 if is_small else strip.dtype)(strip, index), get
 
 
 @intrinsic

@@ -77,7 +77,7 @@ def _next(context, builder, signature, arguments, result):  # type: ignore[no-un
     counter = cgutils.create_struct_proxy(COUNTER)(context, builder, value=arguments[0])
     place = builder.load(counter.place)
     result.set_valid(builder.icmp_signed("<", place, counter.end))
-    result.yield_(builder.sext(place, ir.IntType(64)))
+    result.yield_(builder.zext(place, ir.IntType(64)))
     builder.store(builder.add(place, counter.step), counter.place)
 
 

@@ -23,11 +23,11 @@ def _total_in_line(loads, first, size):  # type: ignore[no-untyped-def]
         """Read the next four while the last ones are added up one after the other, for reading takes longest."""
         total, place = loads.dtype.type(0), np.int32(first)
         end = np.int32(place + np.int32(size))
-        if place + 3 < end:
+        if place < np.int32(end - 3):
             four = rest(loads, place)
             one, two, three, last = four[0], four[1], four[2], four[3]
             place = np.int32(place + 4)
-            while place + 3 < end:
+            while place < np.int32(end - 3):
                 four = rest(loads, place)
                 total = total + one + two + three + last
                 one, two, three, last = four[0], four[1], four[2], four[3]

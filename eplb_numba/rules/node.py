@@ -28,13 +28,12 @@ __all__ = [
 
 
 @rule
-def prepare_node(loads: Any, index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
-    """Replicate a node's experts; loads are those of the layer (num_logical).
+def prepare_node(index: int, together: bool, tactics: Tactics, tools: Tools, stage: Stage) -> Any:
+    """Replicate the experts of a node that is loaded.
 
     Gives the load that the node's heaviest GPU cannot go below with replicas kept apart, if the tactics want that.  Together
     means that they need not be; then the stage knows that load already.
     """
-    load_node(loads, index, tools, stage)
     _, most = limits(tools.bench.layout, tactics, together)
     bound = replicate_node(tools, tactics, most)
     return recall_stage(stage).bounds[index] if together else bound
@@ -47,8 +46,8 @@ def place_node(
     """Pack the replicas of a prepared node onto its GPUs and stage the result.
 
     Where keeping replicas apart costs more than the tolerance against a plain start that packs them freely, they may lie
-    together if the tactics allow it: the second attempt finds that out, the third packs them so.  A node whose heaviest GPU
-    will not come below the ceiling may be left as it is then: nobody wants that try.
+    together if the tactics allow it: the second attempt finds that out, the third packs them so.  Of a node whose heaviest GPU
+    will not come below the ceiling only that is told: nobody wants that try.
     """
     stream = stream_of(tactics.seed, layer, restart, index + 1)
     layout = tools.bench.layout
@@ -66,7 +65,8 @@ def place_node(
                 break
         else:
             largest = reached
-            stage_node(index, bound, tools, stage)
+            if largest < ceiling:
+                stage_node(index, bound, tools, stage)
             if not may_be_dear(largest, bound, layout, tactics):
                 break
     note_heaviest(index, largest, stage)
@@ -92,7 +92,7 @@ def is_dear(largest: Any, freely: Any, tactics: Tactics) -> bool:
 
 @rule
 def load_node(loads: Any, index: int, tools: Tools, stage: Stage) -> None:
-    """Fetch the loads of a node's experts; abs makes -0.0 sort as what it is."""
+    """Fetch the loads of a node's experts from those of the layer (num_logical); abs makes -0.0 sort as what it is."""
     node_loads, order = recall(tools).node.loads, recall_stage(stage).order
     for expert in mine(len(node_loads)):
         node_loads[expert] = abs(loads[order[index * len(node_loads) + expert]])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .node import place_node, prepare_node
+from .node import load_node, place_node, prepare_node
 from .noise import stream_of
 from .pack import pack
 from .scratch import cut_stage, cut_tools, recall, recall_stage
@@ -29,6 +29,7 @@ __all__ = [
     "first_try",
     "is_lost",
     "list_slots",
+    "load_groups",
     "node_in_turn",
     "placement_arrays",
     "plan_layers",
@@ -69,8 +70,9 @@ def plan_layers(job: Job, first: int, step: int, tables: Tables, placement: Plac
     stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
     for layer in range(first, len(weight), step):
         ceiling = weight.dtype.type(np.inf)
+        groups_bound = load_groups(weight[layer], groups)
         for restart in range(first_try(layout, tactics), tactics.restarts):
-            if _try_layer(weight[layer], layer, restart, ceiling, tactics, groups, replicas, stage):
+            if _try_layer(weight[layer], layer, restart, groups_bound, ceiling, tactics, groups, replicas, stage):
                 deliver(layer, layout, stage, placement)
                 ceiling = ceiling_after(layout, tactics, stage)
                 if ceiling == 0:
@@ -156,16 +158,25 @@ def first_try(layout: Layout, tactics: Tactics) -> int:
 
 @rule
 def _try_layer(
-    loads: Any, layer: int, restart: int, ceiling: Any, tactics: Tactics, groups: Tools, replicas: Tools, stage: Stage
+    loads: Any,
+    layer: int,
+    restart: int,
+    groups_bound: Any,
+    ceiling: Any,
+    tactics: Tactics,
+    groups: Tools,
+    replicas: Tools,
+    stage: Stage,
 ) -> bool:
     """Plan a layer once and stage the result; tell whether it comes below the ceiling and is none that was staged before."""
-    if not assign_groups(loads, layer, restart, tactics, groups, stage):
+    if not assign_groups(groups_bound, layer, restart, tactics, groups, stage):
         return False
     for turn in range(stage.bench.layout.num_nodes):
         if is_lost(stage, ceiling):
             return False
         node = node_in_turn(turn, stage)
-        bound = prepare_node(loads, node, False, tactics, replicas, stage)
+        load_node(loads, node, replicas, stage)
+        bound = prepare_node(node, False, tactics, replicas, stage)
         place_node(bound, layer, restart, node, ceiling, tactics, replicas, stage)
     return not is_lost(stage, ceiling)
 
@@ -231,15 +242,32 @@ def deliver(layer: int, layout: Layout, stage: Stage, placement: Placement) -> N
 
 
 @rule
-def assign_groups(loads: Any, layer: int, restart: int, tactics: Tactics, tools: Tools, stage: Stage) -> bool:
-    """Assign groups to nodes and order the experts node by node; tell whether the first restart differs from try -1.
+def load_groups(loads: Any, tools: Tools) -> Any:
+    """Sum the loads of groups that may go to any node; give the load that the heaviest node cannot go below.
 
-    loads are those of the layer (num_logical).
+    loads are those of the layer (num_logical); they are the same for all tries.
+    """
+    value = loads.dtype.type
+    layout = tools.bench.layout
+    if layout.num_groups == layout.num_nodes:
+        return value(0)
+    group_loads = recall(tools).items.loads
+    group_experts = layout.group_experts
+    for group in mine(layout.num_groups):
+        group_loads[group] = total_in_line(loads, group * group_experts, group_experts)
+    barrier()
+    return max(total_of(group_loads) / value(layout.num_nodes), largest_of(group_loads))
+
+
+@rule
+def assign_groups(bound: Any, layer: int, restart: int, tactics: Tactics, tools: Tools, stage: Stage) -> bool:
+    """Assign loaded groups to nodes and order the experts node by node; tell whether the first restart differs from try -1.
+
+    bound is what `load_groups` gives.
     """
     layout = tools.bench.layout
     if layout.num_groups > layout.num_nodes:
-        bound = _load_groups(loads, tools)
-        stream, endless = stream_of(tactics.seed, layer, restart, 0), loads.dtype.type(np.inf)
+        stream, endless = stream_of(tactics.seed, layer, restart, 0), tools.bench.values.dtype.type(np.inf)
         pack(tools, tactics, restart < 0, 0, bound, stream, restart > 0, endless)
     _expect(layout, tools, stage)
     groups, order = recall(tools).kept, recall_stage(stage).order
@@ -276,22 +304,10 @@ def _expect(layout: Layout, tools: Tools, stage: Stage) -> None:
                 floor = mean - times(mean, slack)
         stage.floors[node] = floor
         stage.heaviest[node] = np.inf
-        stage.bounds[node] = 0  # another block may look before it is known; then the layer is not good enough
+        # Another block may look before it is known, and of a lost try it never is: then the layer is not good enough.
+        stage.bounds[node] = 0
     if layout.num_groups > layout.num_nodes:
         total = total_of(items.loads)
         if lane() == 0:
             stage.mean[0] = total / value(layout.num_gpus)
     barrier()
-
-
-@rule
-def _load_groups(loads: Any, tools: Tools) -> Any:
-    """Sum the groups' loads; give the load that the heaviest node cannot go below."""
-    value = loads.dtype.type
-    layout = tools.bench.layout
-    group_loads = recall(tools).items.loads
-    group_experts = layout.group_experts
-    for group in mine(layout.num_groups):
-        group_loads[group] = total_in_line(loads, group * group_experts, group_experts)
-    barrier()
-    return max(total_of(group_loads) / value(layout.num_nodes), largest_of(group_loads))

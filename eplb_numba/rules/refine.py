@@ -32,7 +32,15 @@ class Swap(NamedTuple):
     coming_too: int
 
 
-NO_SWAP = Swap(-1, -1, -1, -1, -1, -1)
+@rule
+def _swap_of(heavy: int, light: int, leaving: int, leaving_too: int, coming: int, coming_too: int) -> Swap:
+    """Describe a swap with few bits: a GPU chooses between two half as fast where numbers have 64."""
+    return Swap(
+        np.int32(heavy), np.int32(light), np.int32(leaving), np.int32(leaving_too), np.int32(coming), np.int32(coming_too)
+    )
+
+
+NO_SWAP = _swap_of(-1, -1, -1, -1, -1, -1)
 
 
 @rule
@@ -49,25 +57,28 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
     target = times(bound, tactics.limit)
     swaps = tactics.swaps
     pair_swaps = tactics.pair_swaps if slots <= tactics.pair_slots else 0
-    if pair_swaps > 0:
-        list_pairs(tools.desk.pairs, slots)
+    are_listed = False
     rounds = max(swaps, pair_swaps) if tactics.pairs == TOGETHER else swaps + pair_swaps
-    for _ in range(rounds):
-        if _load_in_place(tools, 0) <= target or _is_lost(tools, swaps + pair_swaps, ceiling):
-            break
-        gain, swap = least, NO_SWAP
-        for turn in range(2):
-            # Together, pairs are first: few swaps of one for one gain as much, and the search for those soon finds that out.
-            if (turn == 0) == (tactics.pairs == TOGETHER):
-                if pair_swaps > 0 and swap.heavy < 0 and not _is_lost(tools, swaps + pair_swaps, ceiling):
-                    gain, swap = _search_pairs(tools, tactics, copies, least)
-            elif swaps > 0:
-                most, enough = (1, just_below(gain)) if swap.heavy >= 0 else (tactics.heaviest, least)
-                single_swap = _search(tools, tactics, copies, most, enough)
-                if single_swap.heavy >= 0:
-                    swap = single_swap
-                elif tactics.pairs == AFTER:
-                    swaps = 0
+    # Together, pairs are first: few swaps of one for one gain as much, and the search for those soon finds that out.
+    pairs_first = tactics.pairs == TOGETHER
+    by_pairs, gain, swap = pairs_first, least, NO_SWAP
+    while rounds > 0 and _load_in_place(tools, 0) > target and not _is_lost(tools, swaps + pair_swaps, ceiling):
+        if by_pairs:
+            if pair_swaps > 0:
+                if not are_listed:
+                    list_pairs(recall(tools).desk.pairs, slots)
+                    are_listed = True
+                gain, swap = _search_pairs(tools, tactics, copies, least)
+        elif swaps > 0:
+            most, enough = (1, just_below(gain)) if swap.heavy >= 0 else (tactics.heaviest, least)
+            single_swap = _search(tools, tactics, copies, most, enough)
+            if single_swap.heavy >= 0:
+                swap = single_swap
+            elif tactics.pairs == AFTER:
+                swaps = 0
+        if by_pairs == pairs_first and (pairs_first or swap.heavy < 0):
+            by_pairs = not by_pairs  # what is best only the other search can tell
+            continue
         if swap.heavy < 0:
             break
         if swap.leaving_too < 0:
@@ -76,6 +87,8 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
             pair_swaps -= 1
         if not carry_out(tools, swap):
             break
+        rounds -= 1
+        by_pairs, gain, swap = pairs_first, least, NO_SWAP
 
 
 @rule
@@ -104,7 +117,7 @@ def _search(tools: Tools, tactics: Tactics, copies: int, heaviest: int, least: A
         )
         if step >= 0:
             heavy, light = np.int64(ranking[place]), np.int64(ranking[num_packs - 1 - step])
-            return Swap(heavy, light, leaving, -1, coming, -1)
+            return _swap_of(heavy, light, leaving, -1, coming, -1)
     return NO_SWAP
 
 
@@ -121,7 +134,7 @@ def _search_pairs(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tu
             break
         better, leaving, leaving_too, coming, coming_too = best_pair_swap(tools, heavy, light, copies, gain)
         if leaving >= 0:
-            gain, swap = better, Swap(heavy, light, leaving, leaving_too, coming, coming_too)
+            gain, swap = better, _swap_of(heavy, light, leaving, leaving_too, coming, coming_too)
             if tactics.pair_partners == FIRST:
                 break
     return gain, swap

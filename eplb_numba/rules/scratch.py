@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 MOST_PAIR_SLOTS = 64  # slots of the largest packs between which two items may go for two
-PAIRS_AT_ONCE = 4  # that a lane of a GPU tries
+AT_ONCE = 4  # values that a lane of a GPU reads, from a multiple of so many on: arrays that are read so have some to spare
 ENDLESS = 2**60
 
 
@@ -183,13 +183,13 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     marks, values = take(values, MARKS)
     fill, integers = take(integers, packs)
     ranking, integers = take(integers, packs)
-    matches, values = take(values, leaves + aside(values, leaves))
+    matches, values = take(values, leaves + aside(values, leaves) + AT_ONCE)
     winners, integers = take(integers, aside(integers, 2 * leaves))
     draft_items, integers = take(integers, 2 * pack_slots)
     draft_loads, values = take(values, 2 * pack_slots)
     draft_pack_loads, values = take(values, aside(values, 2))
     draft = Draft(draft_items, draft_loads, draft_pack_loads)
-    num_pairs = min(pack_slots, MOST_PAIR_SLOTS) * (min(pack_slots, MOST_PAIR_SLOTS) - 1) // 2 + PAIRS_AT_ONCE
+    num_pairs = min(pack_slots, MOST_PAIR_SLOTS) * (min(pack_slots, MOST_PAIR_SLOTS) - 1) // 2 + 2 * AT_ONCE
     pair_sums, values = take(values, num_pairs)
     pair_gains, values = take(values, num_pairs)
     pair_slots, integers = take(integers, num_pairs)

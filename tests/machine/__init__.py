@@ -47,6 +47,7 @@ WHY = {
     DEADLOCK: "lanes that wait for each other in different places",
     ENDLESS: "a loop without end",
 }
+LINE = 128  # bytes at a multiple of which shared memory begins, or more
 # What blocks of one launch may tell each other by: all else that a block writes no other one touches before the launch ends.
 # Nor may two blocks store to one place, but for the ceiling of a try, which all that end last together know.
 SHARED = {
@@ -180,7 +181,9 @@ class _Launch:
         for register, bits in [*zip(program.parameters, values, strict=True), *program.constants.items()]:
             self._start[register] = bits
         size = max(8, shared_bytes)
-        self._shared = np.empty((seats, -(-size // 8) * 8), np.uint8)
+        width = -(-size // LINE) * LINE
+        memory = np.empty(seats * width + LINE, np.uint8)
+        self._shared = memory[-memory.ctypes.data % LINE :][: seats * width].reshape(seats, width)
         sizes = [*[size] * seats, *(size for _, size in regions)]
         offsets = np.concatenate([[0], np.cumsum([size // GRAIN + 4 for size in sizes])])
         self._notes = Notes(*np.zeros((3, offsets[-1], 4), np.int64), np.zeros((offsets[-1], 4), np.int64))

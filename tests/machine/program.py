@@ -181,12 +181,16 @@ class _Reader:
         kind = words[-1]
         if "param" in words:
             return self.add("mov", kind, operands[0], [operands[1].strip("[]")], 0, guard, line)
-        assert not {"v2", "v4", "local", "const"} & set(words), f"not an access of this machine: {line}"
+        assert not {"local", "const"} & set(words), f"not an access of this machine: {line}"
         load = words[0] == "ld"
+        several = next((int(word[1]) for word in words if word in ("v2", "v4")), 1)
+        assert load or several == 1, f"not an access of this machine: {line}"
         register, offset = self.address(operands[1] if load else operands[0])
-        self.add(words[0], kind, operands[0] if load else None, [] if load else operands[1:], offset, guard, line)
-        self.rows[-1][SECOND] = register
-        self.rows[-1][THIRD] = int("shared" in words)
+        targets = [part.strip() for part in operands[0].strip("{}").split(",")] if load else [None]
+        for place, target in enumerate(targets):  # several at once are read one by one, from a place for all of them
+            self.add(words[0], kind, target, [] if load else operands[1:], offset + place * int(kind[1:]) // 8, guard, line)
+            self.rows[-1][SECOND] = register
+            self.rows[-1][THIRD] = int("shared" in words) + 2 * (several if place == 0 else 1)
         return None
 
 

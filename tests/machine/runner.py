@@ -354,7 +354,8 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         if places[index] <= address and address + np.uint64(width) <= ends[index]:
                             region = index
                             break
-                    if region < 0 or address % np.uint64(width) != 0:
+                    together = width if operation == ATOM else width * (row[THIRD] // 2)
+                    if region < 0 or address % np.uint64(together) != 0:
                         return OUTSIDE, lane, here - 1
                     if region > 0:
                         if patience == 0:

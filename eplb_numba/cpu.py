@@ -10,7 +10,8 @@ from numba import njit, prange, typeof, types
 from .arrays import Guest
 from .loads import planned_loads, planned_steps
 from .rules.outlast import outlast_layers
-from .rules.place import Placement, list_slots, placement_arrays, plan_layers
+from .rules.place import plan_layers
+from .rules.placement import Placement, list_slots, placement_arrays
 from .rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from .rules.scratch import bench_size, outlook_size, stage_size, window_size
 from .rules.terms import Job, Layout, Tables, Tactics

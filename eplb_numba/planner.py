@@ -17,7 +17,7 @@ from .policy import Policy, check_seed, check_width, find_policy, most_replicas
 from .topology import Topology, integer
 
 if TYPE_CHECKING:
-    from .rules.place import Placement
+    from .rules.placement import Placement
 
 __all__ = ["Plan", "Planner", "plan_experts"]
 

@@ -16,7 +16,7 @@ from numba.cuda.typing.typeof import Purpose, typeof
 from eplb_numba import POLICIES, Topology
 from eplb_numba.gpu.kernels import KERNELS
 from eplb_numba.gpu.memory import InGlobal, allocate
-from eplb_numba.rules.place import Placement, placement_arrays
+from eplb_numba.rules.placement import Placement, placement_arrays
 from eplb_numba.rules.rows import Packs, Replicas
 from eplb_numba.rules.terms import layout_of, tactics_of
 

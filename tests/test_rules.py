@@ -12,11 +12,13 @@ from eplb_numba import POLICIES, Topology, plan_experts
 from eplb_numba.policy import find_policy
 from eplb_numba.rules import exchange, place, refine, trade
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
+from eplb_numba.rules.groups import assign_groups, load_groups
 from eplb_numba.rules.node import load_node, place_node, prepare_node
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.norm import eighth, look_up
 from eplb_numba.rules.outlast import outlast_layers
-from eplb_numba.rules.place import Placement, assign_groups, load_groups, placement_arrays, plan_layers
+from eplb_numba.rules.place import plan_layers
+from eplb_numba.rules.placement import Placement, placement_arrays
 from eplb_numba.rules.promise import promise, reach_of
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from eplb_numba.rules.scenarios import clear_rest

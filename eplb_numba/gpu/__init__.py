@@ -18,7 +18,7 @@ import numpy as np
 
 from ..arrays import Guest
 from ..loads import planned_dtype
-from ..rules.place import Placement, placement_arrays
+from ..rules.placement import Placement, placement_arrays
 from ..rules.rows import Packs, Replicas
 from ..rules.terms import PACKED, Layout, Tactics
 from .kernels import KERNELS

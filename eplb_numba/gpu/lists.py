@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba.cuda.extending import overload
 
-from ..rules import place
+from ..rules import placement
 from ..rules.words import barrier, lane, lanes
 from .instructions import quotient
 
@@ -30,4 +30,4 @@ def _clear_log2phy(layer, log2phy):  # type: ignore[no-untyped-def]
     return clear_log2phy
 
 
-overload(place.clear_log2phy, target="cuda")(_clear_log2phy)
+overload(placement.clear_log2phy, target="cuda")(_clear_log2phy)

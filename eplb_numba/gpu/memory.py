@@ -9,14 +9,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import config
 
-from ..rules.place import first_try
+from ..rules.groups import first_try
 from ..rules.scratch import bench_size, outlook_size, stage_size, window_size
 from ..rules.terms import Layout, Tactics
 from .block import OFFER_BYTES, SHARED_BYTES
 from .prepared import Prepared, prepared_size
 from .site import Allocator, device
 
-__all__ = ["InGlobal", "InShared", "Room", "Starts", "Work", "allocate", "check_items", "shared_end"]
+__all__ = [
+    "KEPT_APART",
+    "NOBODY_ASKS",
+    "PUT_TOGETHER",
+    "InGlobal",
+    "InShared",
+    "Room",
+    "Starts",
+    "Work",
+    "allocate",
+    "check_items",
+    "shared_end",
+]
 
 MOST_ITEMS = 46340  # to be packed: the number of a swap of two of them has 31 bits
 MOST_START_BYTES = 2**26  # that starts made beside each other may need; else they follow one another
@@ -24,6 +36,10 @@ AT_WORK = 2048  # blocks, about as many as a GPU has at a time: where there are 
 MANY_SHARE = 16  # blocks that have a prepared node in common
 ALIGNMENT = 256  # of an array, in bytes
 MOST_BLOCKS = 1024  # with scratch of their own; further problems wait for a block
+
+# How replicas of one expert are packed where the starts of a packing are made beside each other.
+KEPT_APART, PUT_TOGETHER = 0, 1
+NOBODY_ASKS = -1  # for the starts that pack them together
 
 
 class InShared(NamedTuple):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..rules.place import Placement
+from ..rules.placement import Placement
 from ..rules.terms import WHERE_CHEAP, Layout, Tactics
 from .block import COPYING_LANES, LANES, LASTING_LANES, MANY_LANES
-from .kernels import KEPT_APART, KERNELS, PUT_TOGETHER
-from .memory import InGlobal, InShared, Room, Work, shared_end
+from .kernels import KERNELS
+from .memory import KEPT_APART, PUT_TOGETHER, InGlobal, InShared, Room, Work, shared_end
 from .site import Site, device
 
 __all__ = ["Order", "lasts", "order", "order_to_list", "orders_of_plan", "start", "taken_in"]

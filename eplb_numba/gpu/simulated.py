@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numba import cuda
+from numba.cuda.simulator import kernel as simulator
 
 __all__ = [
     "CAN_MOVE",
@@ -22,6 +23,7 @@ __all__ = [
     "is_dense",
     "part",
     "see",
+    "shared_memory",
     "stream_of",
 ]
 
@@ -62,3 +64,8 @@ class Launch:
         """Start it: there is one stream."""
         del stream
         self._launch(*(() if first is None else (first,)), *self._arguments)
+
+
+def shared_memory(dtype: np.dtype[Any]) -> Any:
+    """See the shared memory of the running block as numbers of a type, from within a kernel."""
+    return simulator._get_kernel_context().shared.array(0, dtype)

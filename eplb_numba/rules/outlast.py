@@ -11,7 +11,7 @@ from typing import Any
 from .node import copies_apart, load_node
 from .noise import stir, stream_of
 from .norm import look_up, norm_of
-from .place import Placement, deliver, restage
+from .placement import Placement, deliver, restage
 from .scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall_outlook
 from .spread import pack_over_scenarios, reckon, replicate_by_spread
 from .sums import largest_of

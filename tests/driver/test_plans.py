@@ -17,7 +17,7 @@ from .double import Array, Double, Launch, Library
 FIELDS = ("phy2log", "log2phy", "logcnt", "gpu_loads", "bound", "balancedness")
 NUMBERS = (24, 4, 2, 4)
 POLICY = "deepseek"  # the kernels of the others take a minute to compile
-NAMES = ["_assign", "_place", "_deliver"]
+NAMES = ["assign_to_nodes", "place_nodes", "deliver_best"]
 ENTERING = {"cuCtxPushCurrent", "cuCtxPopCurrent", "cuCtxGetCurrent", "cuCtxGetDevice"}  # and leaving a GPU
 
 double = Double()
@@ -58,7 +58,7 @@ def test_plans_are_the_cpus(gpu):
     theirs = plan(Array.of(load(0), gpu))
     assert_same(theirs, plan(load(0)))
     assert theirs.phy2log.device == gpu
-    assert double.launches == [Launch(name, 0, gpu) for name in [*NAMES, "_list"]]
+    assert double.launches == [Launch(name, 0, gpu) for name in [*NAMES, "list_layers"]]
     assert cuda.get_current_device().id == 0
 
 
@@ -76,7 +76,7 @@ def test_the_callers_stream_is_kept(monkeypatch):
     stream = np.zeros(64)
     monkeypatch.setattr(Guest, "stream", stream.ctypes.data)
     assert_same(plan(Array.of(load(5), 1)), plan(load(5)))
-    assert double.launches == [Launch(name, stream.ctypes.data, 1) for name in [*NAMES, "_list"]]
+    assert double.launches == [Launch(name, stream.ctypes.data, 1) for name in [*NAMES, "list_layers"]]
 
 
 def test_nothing_is_read_back():

@@ -51,8 +51,8 @@ LINE = 128  # bytes at a multiple of which shared memory begins, or more
 # What blocks of one launch may tell each other by: all else that a block writes no other one touches before the launch ends.
 # Nor may two blocks store to one place, but for the ceiling of a try, which all that end last together know.
 SHARED = {
-    "_place": {"work.ceilings", "work.stage_values"},
-    "_place_start": {
+    "place_nodes": {"work.ceilings", "work.stage_values"},
+    "place_starts": {
         "work.first_near",
         "work.made",
         "work.stage_values",

@@ -1,0 +1,79 @@
+"""How do blocks make the starts of a packing beside each other, and who settles which one is kept?"""
+
+from __future__ import annotations
+
+from numba import cuda
+
+from ..rules.groups import first_try
+from ..rules.node import prepare_node
+from ..rules.pack import best_start, keep
+from ..rules.scratch import recall
+from ..rules.starts import place_start, put_together, settle_node
+from ..rules.words import best_lane, lane, parts, rule, strip
+from .memory import KEPT_APART, NOBODY_ASKS, PUT_TOGETHER, Work
+from .own import kept_of, load_own_node, loads_and_tools, ours_in, prepared_of, stage_of
+from .prepared import take_up_node
+
+__all__ = ["place_starts"]
+
+
+def place_starts(weight, most, layout, tactics, work, scratch, starts, together):  # type: ignore[no-untyped-def]
+    """Make each start of each packing; whoever ends last settles which one is kept."""
+    loads, tools = loads_and_tools(scratch, layout, False)
+    layers, num_parts, nodes = len(work.stage_values), work.first_near.shape[1], layout.num_nodes
+    in_common = work.prepared.values.shape[1] > 0
+    for problem in ours_in(scratch, layers * num_parts * tactics.starts):
+        row, part = parts(problem, num_parts)
+        start, layer = parts(row, layers)
+        # Another block may write there at any moment, and all lanes must have read the same.
+        _, first_near = best_lane(loads.dtype.type(0), work.first_near[layer, part, together])
+        if first_near == NOBODY_ASKS:
+            continue
+        attempt, node = parts(part, nodes)
+        stage, restart = stage_of(work, layer, attempt, layout), attempt + first_try(layout, tactics)
+        is_prepared, bound = False, loads.dtype.type(0)
+        for turn in range(2):  # to make the start, and to settle: two turns because either needs a node that is prepared
+            if turn == 0:
+                if first_near < start:
+                    continue  # it cannot be kept
+            elif not _is_last(work, layer, part, together, tactics.starts):
+                continue
+            if not is_prepared:
+                if in_common:
+                    bound = take_up_node(*prepared_of(work, layer, part), tools)
+                    if together == PUT_TOGETHER:
+                        put_together(tactics, tools)
+                else:
+                    load_own_node(weight, layer, node, part == 0 and start == 0, most, work, tools, loads, stage)
+                    bound = prepare_node(node, together == PUT_TOGETHER, tactics, tools, stage)
+                is_prepared = True
+            if turn == 0:
+                largest, spread, near = place_start(
+                    start, bound, layer, restart, node, together == PUT_TOGETHER, tactics, tools
+                )
+                keep(recall(tools).desk.trial, kept_of(starts, layer, part, start))
+                if lane() == 0:
+                    starts.largest[layer, part, start], starts.spreads[layer, part, start] = largest, spread
+                    # Whatever the order in which blocks end, the first start that comes near is made, and is the least.
+                    if near:
+                        cuda.atomic.min(work.first_near, (layer, part, together), start)
+            else:
+                all_largest, spreads = strip(starts.largest[layer, part]), strip(starts.spreads[layer, part])
+                best = best_start(work.first_near[layer, part, together], tactics, all_largest, spreads)
+                kept = kept_of(starts, layer, part, best)
+                dear = settle_node(bound, node, together == PUT_TOGETHER, kept, tactics, tools, stage)
+                if together == KEPT_APART and lane() == 0:
+                    work.first_near[layer, part, PUT_TOGETHER] = tactics.starts if dear else NOBODY_ASKS
+
+
+@rule
+def _is_last(work: Work, layer: int, part: int, together: int, starts: int) -> bool:
+    """Tell whether all other starts of a packing are made, or need not be; then this block sees what has come of them."""
+    made = 0
+    if lane() == 0:
+        cuda.threadfence()  # others see first what has come of this one
+        made = cuda.atomic.add(work.made, (layer, part, together), 1)
+        if made == starts - 1:
+            cuda.threadfence()  # and what has come of others is not looked up from before
+    _, made = best_lane(work.ceilings.dtype.type(lane() == 0), made)
+    return made == starts - 1

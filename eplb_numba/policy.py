@@ -32,7 +32,8 @@ class Policy:
     Parameters
     ----------
     starts : int
-        Greedy starts of each packing; the first is undisturbed.
+        Greedy starts of each packing; the first is undisturbed.  Where the lowest largest load wins, one that cannot be kept
+        any more ends early.
     restarts : int
         Runs of the whole pipeline for each layer (groups, replication, packing); the first is undisturbed, and the one with
         the lowest largest GPU load is kept.  What cannot be kept any more is given up early.

@@ -32,6 +32,8 @@ from eplb_numba import gpu as backend
 from eplb_numba.gpu import orders
 from eplb_numba.gpu.block import OFFER_BYTES
 from eplb_numba.gpu.tries import try_and_turn
+from eplb_numba.rules import refine
+from eplb_numba.rules.swap import best_pair_swap
 from eplb_numba.rules.terms import layout_of
 from eplb_numba.rules.words import best_lane, lane, lanes
 
@@ -304,12 +306,56 @@ def test_many_tries_give_the_same_bits(tolerance, apart):
         assert_same(theirs, plan_experts(weight, 80, groups, 4, 16, policy=policy))
 
 
+@pytest.mark.parametrize(("experts", "slots", "gpus"), [(12, 16, 4), (64, 80, 16)])
+@pytest.mark.parametrize(("winner", "apart"), [("max", "freely"), ("spread", "freely"), ("max", "where_cheap")])
+def test_many_starts_give_the_same_bits(experts, slots, gpus, winner, apart):
+    """Starts that other blocks have shown not to be kept end early, whoever comes first, and nothing changes."""
+    if SIMULATED and experts > 12:
+        pytest.skip("the simulator would take minutes")
+    policy = replace(POLICIES["optimize_and_2item_swap"], restarts=1, starts=20, pair_swaps=2, winner=winner, apart=apart)
+    weight = np.random.default_rng(18).lognormal(0, 1, (3, experts)).astype(np.float32)
+    weight[1, ::3] = weight[1, 0]  # ties
+    weight[2] = np.resize(np.float32([40, 1, 2, 1, 3]), experts)  # that replicas are kept apart is dear
+    for groups in (4, 1):
+        theirs = plan_experts(on_gpu(weight), slots, groups, 2, gpus, policy=policy)
+        assert_same(theirs, plan_experts(weight, slots, groups, 2, gpus, policy=policy))
+
+
+@pytest.mark.skipif(not SIMULATED, reason="nobody counts what compiled kernels do")
+def test_starts_that_will_not_be_kept_end_early(monkeypatch):
+    """The simulator's blocks follow one another, so that each start finds what all before it have come to."""
+    starts, searched = 20, set()
+
+    def search(tools, *given):
+        searched.add(tools.desk.order.tobytes())
+        return best_pair_swap(tools, *given)
+
+    monkeypatch.setattr(refine, "best_pair_swap", search)
+    policy = Policy(starts=starts, noise=(1.0, 1.25), swaps=2, pair_swaps=1)
+    weight = np.random.default_rng(12).lognormal(0, 1, (1, 24)).astype(np.float32)
+    plan_experts(on_gpu(weight), 30, 1, 1, 10, policy=policy)
+    assert 0 < len(searched) < starts / 2
+
+
+@pytest.mark.parametrize(
+    ("loads", "swaps", "seed"),
+    [([8, 13, 15, 19], 0, 139), ([10, 6, 34, 11, 44, 11], 1, 678)],
+)
+def test_bounds_that_are_raised_once_for_all_starts(loads, swaps, seed, monkeypatch):
+    """Starts of an undisturbed try go by the raised bound, and settle for less than the best; those of another try do not."""
+    monkeypatch.setattr(backend.memory, "MANY_SHARE", 2)
+    policy = Policy(restarts=2, starts=6, noise=(0.5, 1.5), swaps=swaps, apart="where_cheap", tolerance=0.03)
+    weight = np.float32([loads])
+    theirs = plan_experts(on_gpu(weight), 6, 1, 1, 2, policy=policy, seed=seed)
+    assert_same(theirs, plan_experts(weight, 6, 1, 1, 2, policy=policy, seed=seed))
+
+
 @pytest.mark.parametrize("name", ["balanced", "optimize_and_2item_swap", "parallel_randomized_greedy_with_l2_swap"])
 @pytest.mark.parametrize("apart", ["freely", "where_cheap"])
-@pytest.mark.parametrize("starts", [1, 2])
-def test_nodes_that_blocks_have_in_common(name, apart, starts, monkeypatch):
-    """Where blocks have nodes in common these are prepared once, and nothing changes; layers without loads are marked, too."""
-    monkeypatch.setattr(backend.memory, "MANY_SHARE", 2)
+@pytest.mark.parametrize(("starts", "share"), [(1, 2), (2, 2), (2, 100)])
+def test_nodes_that_blocks_have_in_common(name, apart, starts, share, monkeypatch):
+    """Where many blocks have a node in common it is prepared once, and nothing changes; idle layers are marked, too."""
+    monkeypatch.setattr(backend.memory, "MANY_SHARE", share)
     policy = replace(QUICK_POLICIES[name], restarts=min(POLICIES[name].restarts, 3), starts=starts, apart=apart)
     for experts, slots, groups in ((12, 16, 4), (12, 16, 2), (12, 16, 1), (24, 32, 8)):
         weight = np.random.default_rng(15).lognormal(0, 1, (6, experts)).astype(np.float32)

@@ -49,6 +49,13 @@ def test_many_tries_equal_the_reference(problem, policy, tries):
     assert_same_plan(weight, numbers, replace(policy, restarts=tries))
 
 
+@given(problem=problems(), policy=any_policies, starts=st.integers(3, 12))
+def test_many_starts_equal_the_reference(problem, policy, starts):
+    """Nor do starts that end early, because they will not be kept."""
+    weight, numbers = problem
+    assert_same_plan(weight, numbers, replace(policy, starts=starts))
+
+
 @pytest.mark.parametrize(
     ("loads", "num_replicas", "num_gpus", "policy"),
     [
@@ -62,12 +69,13 @@ def test_packings_on_which_more_depends_are_finished(loads, num_replicas, num_gp
     assert_same_plan(np.float32([loads]), (num_replicas, 1, 1, num_gpus), policy)
 
 
-def test_a_swap_may_relieve_both_packs():
-    """Two go for two, and both sums come out lower, the one that should rise by rounding: such a try may still win."""
+@pytest.mark.parametrize("several", ["restarts", "starts"])
+def test_a_swap_may_relieve_both_packs(several):
+    """Two go for two, and both sums come out lower, that which should rise by rounding: such a try or start may still win."""
     one = [30136548, 17431984, 6766359, 12053088, 18290068, 27564870]
     other = [30136540, 17431990, 6766356, 12053085, 18290068, 27564874]
-    policy = Policy(restarts=10, noise=(1.0, 1.001), pair_swaps=1, pair_partners="best", least_gain=0.0)
-    assert_same_plan(np.float32([one + other]), (12, 1, 1, 2), policy, seed=7)
+    policy = Policy(**{several: 10}, noise=(1.0, 1.001), pair_swaps=1, pair_partners="best", least_gain=0.0)
+    assert_same_plan(np.float32([one + other]), (12, 1, 1, 2), policy, seed=27)
 
 
 @given(problem=problems(), policy=st.builds(Policy, swaps=st.just(9), pair_swaps=st.just(9), heaviest=st.integers(1, 3)))

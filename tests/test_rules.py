@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from eplb_numba import POLICIES, Topology, plan_experts
+from eplb_numba import POLICIES, Policy, Topology, plan_experts
 from eplb_numba.policy import find_policy
 from eplb_numba.rules import exchange, place, refine, trade
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
@@ -127,6 +127,28 @@ def test_tries_are_given_up(groups, monkeypatch):
         assert len(placed) < tries * layout.num_nodes / 2
     else:
         assert len(searched) < tries / 2
+
+
+@pytest.mark.parametrize(("pairs", "winner"), [("after", "max"), ("together", "max"), ("after", "spread")])
+def test_starts_are_given_up(pairs, winner, monkeypatch):
+    """Most starts end before two go for two, as they would not be kept; but each of them may have the narrowest spread."""
+    starts = 30
+    weight = np.random.default_rng(12).lognormal(0, 1, (1, 48)).astype(np.float32)
+    layout = layout_of(Topology(48, 60, 1, 1, 12))
+    policy = Policy(starts=starts, noise=(1.0, 1.25), swaps=4, pair_swaps=2, pairs=pairs, winner=winner)
+    placement = Placement(*(np.zeros(shape, kind) for shape, kind in placement_arrays(1, layout, weight.dtype)))
+    tactics = tactics_of(policy, 0, weight.dtype)
+    compiled = plan_experts(weight, 60, 1, 1, 12, policy=policy)
+    searched = set()
+
+    def search(tools, *given):
+        searched.add(tools.desk.order.tobytes())
+        return best_pair_swap(tools, *given)
+
+    monkeypatch.setattr(refine, "best_pair_swap", search)
+    plan_layers(job_of(weight, layout, tactics), 0, 1, scratch(layout, weight.dtype), placement)
+    np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
+    assert (len(searched) < starts / 2) == (winner == "max")
 
 
 @settings(max_examples=20)

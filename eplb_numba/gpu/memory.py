@@ -65,6 +65,8 @@ class Work(NamedTuple):
     ceilings: Any  # (layers, tries) what later tries must come below, once a try is finished; infinite until then
     first_near: Any  # (layers, parts, 2) the first start that came near enough, KEPT_APART and PUT_TOGETHER, or NOBODY_ASKS
     made: Any  # (layers, parts, 2) how many starts are made, or need not be
+    # The largest load of each start, once it is made; infinite until then.  There are none where starts follow one another.
+    largest: Any  # (layers, parts, 2, starts)
     prepared: Prepared
     sound: Any  # (layers) whether a layer's loads are loads
     fetched: Any  # (layers, experts) as they are planned for, where there are groups to be assigned
@@ -76,11 +78,10 @@ class Work(NamedTuple):
 
 
 class Starts(NamedTuple):
-    """What came of each start, where the starts of a packing are made beside each other."""
+    """What came of each start, where the starts of a packing are made beside each other, beside its largest load."""
 
     items: Any  # (layers, parts, starts, slots)
     pack_loads: Any  # (layers, parts, starts, gpus)
-    largest: Any  # (layers, parts, starts)
     spreads: Any  # (layers, parts, starts)
 
 
@@ -125,6 +126,7 @@ def allocate(
         ceilings=((num_layers, num_tries), dtype),
         first_near=((num_layers, parts, 2), integer),
         made=((num_layers, parts, 2), integer),
+        largest=((num_layers, parts, 2, tactics.starts if starts else 0), dtype),
         prepared_values=((num_layers, prepared, prepared_values), dtype),
         prepared_integers=((num_layers, prepared, prepared_integers), integer),
         sound=((num_layers,), integer),
@@ -189,13 +191,12 @@ def _arrays_of_starts(
 ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Give shape and type of what is noted of each start; nothing where a packing has one, or where it would be too much."""
     starts = (num_layers, parts, tactics.starts)
-    size = math.prod(starts) * (4 * layout.node_slots + dtype.itemsize * (layout.node_gpus + 2))
+    size = math.prod(starts) * (4 * layout.node_slots + dtype.itemsize * (layout.node_gpus + 3))
     if tactics.starts == 1 or layout.gpu_slots == 1 or size > MOST_START_BYTES:
         return {}
     return {
         "items": ((*starts, layout.node_slots), np.dtype(np.int32)),
         "pack_loads": ((*starts, layout.node_gpus), dtype),
-        "largest": (starts, dtype),
         "spreads": (starts, dtype),
     }
 

@@ -7,10 +7,11 @@ from numba import cuda
 
 from ..rules.groups import assign_groups, first_try, load_groups
 from ..rules.node import place_node, prepare_node
+from ..rules.pack import raised
 from ..rules.place import best_try, ceiling_after, is_lost, node_in_turn
 from ..rules.placement import deliver, list_slots
-from ..rules.words import barrier, lane, mine, mine_from, parts, strip
-from .memory import KEPT_APART
+from ..rules.words import barrier, lane, mine, mine_from, parts, rule, strip
+from .memory import KEPT_APART, Work
 from .own import fetch, load_own_node, loads_and_tools, ours, ours_in, prepared_of, stage_of
 from .prepared import leave_node, take_up_node
 from .tries import ceiling_before, try_and_turn
@@ -36,11 +37,22 @@ def assign_to_nodes(weight, most, layout, tactics, work, scratch):  # type: igno
             assign_groups(groups_bound, layer, restart, tactics, tools, stage_of(work, layer, attempt, layout))
             if lane() == 0:
                 work.ceilings[layer, attempt] = np.inf
-            for part in mine_from(attempt * nodes, (attempt + 1) * nodes):
-                work.first_near[layer, part, KEPT_APART] = tactics.starts
-                for together in range(2):
-                    work.made[layer, part, together] = 0
+            if work.largest.shape[3] > 0:
+                for part in range(attempt * nodes, (attempt + 1) * nodes):
+                    _open_starts(layer, part, tactics.starts, work)
             attempt += step
+
+
+@rule
+def _open_starts(layer: int, part: int, starts: int, work: Work) -> None:
+    """Note that none of a packing's starts is made yet."""
+    if lane() == 0:
+        work.first_near[layer, part, KEPT_APART] = starts
+    for together in range(2):
+        if lane() == 0:
+            work.made[layer, part, together] = 0
+        for start in mine(starts):
+            work.largest[layer, part, together, start] = np.inf
 
 
 def prepare_nodes(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
@@ -53,7 +65,11 @@ def prepare_nodes(weight, most, layout, tactics, work, scratch):  # type: ignore
         stage = stage_of(work, layer, attempt, layout)
         load_own_node(weight, layer, node, part == 0, most, work, tools, loads, stage)
         bound = prepare_node(node, False, tactics, tools, stage)
-        leave_node(bound, tools, *prepared_of(work, layer, part))
+        raised_bound = bound
+        # For the starts of an undisturbed try; where they are made beside each other, packs hold more than one item.
+        if work.largest.shape[3] > 0 and attempt + first_try(layout, tactics) <= 0:
+            raised_bound = raised(bound, tools, tactics)
+        leave_node(bound, raised_bound, tools, *prepared_of(work, layer, part))
 
 
 def place_nodes(weight, most, layout, tactics, work, scratch):  # type: ignore[no-untyped-def]
@@ -73,7 +89,7 @@ def place_nodes(weight, most, layout, tactics, work, scratch):  # type: ignore[n
             node = node_in_turn(node, stage)
         if work.prepared.values.shape[1] > 0:
             # All tries have it in common: groups leave them no choice.
-            bound = take_up_node(*prepared_of(work, layer, node), tools)
+            bound, _ = take_up_node(*prepared_of(work, layer, node), tools)
         else:
             if tries == 1 and layout.num_groups == nodes:  # there was nothing to choose, and groups were not assigned before
                 for place in mine_from(node * layout.node_experts, (node + 1) * layout.node_experts):

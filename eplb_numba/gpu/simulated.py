@@ -1,6 +1,6 @@
 """How does the host deal with Numba's simulator, where the GPU has the memory of the CPU?
 
-It has the face of ``card``, but for what is done with launches that can move.
+It has the face of ``card``, but for what is done with launches that can move; and kernels ask it for shared memory.
 """
 
 from __future__ import annotations

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import cuda
 
 from ..rules.groups import first_try
 from ..rules.node import prepare_node
-from ..rules.pack import best_start, keep
+from ..rules.pack import best_start, keep, to_come_below
 from ..rules.scratch import recall
 from ..rules.starts import place_start, put_together, settle_node
-from ..rules.words import best_lane, lane, parts, rule, strip
+from ..rules.words import best_lane, fresh, lane, parts, rule, strip
 from .memory import KEPT_APART, NOBODY_ASKS, PUT_TOGETHER, Work
 from .own import kept_of, load_own_node, loads_and_tools, ours_in, prepared_of, stage_of
 from .prepared import take_up_node
+from .tries import ABREAST, ceiling_before
 
 __all__ = ["place_starts"]
 
@@ -25,13 +27,14 @@ def place_starts(weight, most, layout, tactics, work, scratch, starts, together)
     for problem in ours_in(scratch, layers * num_parts * tactics.starts):
         row, part = parts(problem, num_parts)
         start, layer = parts(row, layers)
-        # Another block may write there at any moment, and all lanes must have read the same.
-        _, first_near = best_lane(loads.dtype.type(0), work.first_near[layer, part, together])
+        # All lanes must have read the same.
+        _, first_near = best_lane(loads.dtype.type(0), fresh(strip(work.first_near[layer, part]), together))
         if first_near == NOBODY_ASKS:
             continue
         attempt, node = parts(part, nodes)
         stage, restart = stage_of(work, layer, attempt, layout), attempt + first_try(layout, tactics)
-        is_prepared, bound = False, loads.dtype.type(0)
+        is_raised = in_common and together == KEPT_APART and restart <= 0
+        is_prepared, bound, raised_bound = False, loads.dtype.type(0), loads.dtype.type(0)
         for turn in range(2):  # to make the start, and to settle: two turns because either needs a node that is prepared
             if turn == 0:
                 if first_near < start:
@@ -40,7 +43,7 @@ def place_starts(weight, most, layout, tactics, work, scratch, starts, together)
                 continue
             if not is_prepared:
                 if in_common:
-                    bound = take_up_node(*prepared_of(work, layer, part), tools)
+                    bound, raised_bound = take_up_node(*prepared_of(work, layer, part), tools)
                     if together == PUT_TOGETHER:
                         put_together(tactics, tools)
                 else:
@@ -48,17 +51,22 @@ def place_starts(weight, most, layout, tactics, work, scratch, starts, together)
                     bound = prepare_node(node, together == PUT_TOGETHER, tactics, tools, stage)
                 is_prepared = True
             if turn == 0:
+                ceiling = loads.dtype.type(np.inf)
+                if tactics.starts > ABREAST:  # fewer begin at the same time, and would find none
+                    ceiling = to_come_below(ceiling_before(start, strip(work.largest[layer, part, together])), tactics)
+                near_to = raised_bound if is_raised else bound
                 largest, spread, near = place_start(
-                    start, bound, layer, restart, node, together == PUT_TOGETHER, tactics, tools
+                    start, near_to, is_raised, layer, restart, node, together == PUT_TOGETHER, ceiling, tactics, tools
                 )
-                keep(recall(tools).desk.trial, kept_of(starts, layer, part, start))
+                if largest < ceiling:  # as is the first of the best, and the first that is near enough
+                    keep(recall(tools).desk.trial, kept_of(starts, layer, part, start))
                 if lane() == 0:
-                    starts.largest[layer, part, start], starts.spreads[layer, part, start] = largest, spread
+                    work.largest[layer, part, together, start], starts.spreads[layer, part, start] = largest, spread
                     # Whatever the order in which blocks end, the first start that comes near is made, and is the least.
                     if near:
                         cuda.atomic.min(work.first_near, (layer, part, together), start)
             else:
-                all_largest, spreads = strip(starts.largest[layer, part]), strip(starts.spreads[layer, part])
+                all_largest, spreads = strip(work.largest[layer, part, together]), strip(starts.spreads[layer, part])
                 best = best_start(work.first_near[layer, part, together], tactics, all_largest, spreads)
                 kept = kept_of(starts, layer, part, best)
                 dear = settle_node(bound, node, together == PUT_TOGETHER, kept, tactics, tools, stage)

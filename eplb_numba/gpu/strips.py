@@ -209,6 +209,23 @@ def _get(context, strip, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def _get_now(context, strip, index):  # type: ignore[no-untyped-def]
+    """Read an element of global memory where all blocks see it: what a multiprocessor keeps for itself may be out of date.
+
+    The others write it as they write all: what has 4 or 8 bytes is seen whole.
+    """
+    kind, register = {types.float32: ("f32", "=f"), types.float64: ("f64", "=d"), types.int32: ("u32", "=r")}[strip.dtype]
+
+    def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = builder.ptrtoint(_pointer(context, builder, signature, arguments), ir.IntType(64))
+        read = ir.FunctionType(context.get_data_type(strip.dtype), [ir.IntType(64)])
+        line = ir.InlineAsm(read, f"ld.relaxed.gpu.{kind} $0, [$1];", f"{register},l,~{{memory}}", side_effect=True)
+        return builder.call(line, [place])
+
+    return strip.dtype(strip, index), get
+
+
+@intrinsic
 def _set(context, strip, index, value):  # type: ignore[no-untyped-def]
     def put(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = _pointer(context, builder, signature, arguments)
@@ -245,6 +262,11 @@ def _strip(array):  # type: ignore[no-untyped-def]
     if isinstance(array, Strip):
         return lambda array: array
     return lambda array: _strip_of(array)
+
+
+@overload(words.fresh, target="cuda")
+def _fresh(array, index):  # type: ignore[no-untyped-def]
+    return lambda array, index: _get_now(array, index)
 
 
 @overload(words.take, target="cuda")

@@ -1,4 +1,4 @@
-"""Which try does a block place, and is it of any use once the others have come so far?"""
+"""Which try does a block place, and is a try or a start of any use once the others have come so far?"""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..rules.words import best_lane, mine, parts, rule
+from ..rules.words import best_lane, fresh, mine, parts, rule
 
-__all__ = ["ceiling_before", "try_and_turn"]
+__all__ = ["ABREAST", "ceiling_before", "try_and_turn"]
 
-WHOLE_TRIES = 8  # about as many as a GPU has at work on each of a model's layers at a time
+ABREAST = 8  # about as many tries or starts as a GPU has at work on each of a model's layers at a time
 
 
 @rule
@@ -20,7 +20,7 @@ def try_and_turn(part: int, tries: int, nodes: int) -> tuple[int, int]:
     The first tries are placed whole: the others are measured against them.  Of those the node whose turn is first, which shows
     best that a try is lost, goes before all others: were all nodes of a try begun at once, it would spare none of them.
     """
-    whole = min(tries, WHOLE_TRIES)
+    whole = min(tries, ABREAST)
     if part < whole * nodes:
         return parts(part, nodes)
     part -= whole * nodes
@@ -32,10 +32,10 @@ def try_and_turn(part: int, tries: int, nodes: int) -> tuple[int, int]:
 
 
 @rule
-def ceiling_before(attempt: int, ceilings: Any) -> Any:
-    """Give what a try must come below, from the ceilings (tries) of those before it, to be delivered."""
+def ceiling_before(place: int, ceilings: Any) -> Any:
+    """Give what a try must come below to be delivered, or a start to be kept, from what each of those before has set."""
     lowest = ceilings.dtype.type(np.inf)
-    for other in mine(attempt):
-        lowest = min(lowest, ceilings[other])  # another block may write it at any moment
+    for other in mine(place):
+        lowest = min(lowest, fresh(ceilings, other))
     negated, _ = best_lane(-lowest, 0)
     return -negated

@@ -5,6 +5,6 @@ every choice, no product that feeds a sum.  A rule allocates nothing, raises not
 
 The rooms, from the ground up: ``linked`` (how rules get into kernels on a CPU), ``words`` (what a lane is), ``noise``,
 ``sort`` and ``bracket`` (tools), ``terms`` (the arrays that travel together), ``scratch`` (where they lie), ``replicate``,
-``greedy``, ``swap`` and ``refine`` (the steps), ``pack`` (one packing from its starts), ``node``, ``place`` (whole layers) and
-``rows`` (single stages for the drop-ins).
+``greedy``, ``swap`` and ``refine`` (the steps), ``pack`` (one packing from its starts), ``groups``, ``node``, ``placement``,
+``place`` (whole layers) and ``rows`` (single stages for the drop-ins).
 """

@@ -11,7 +11,7 @@ from .pack import pack
 from .replicate import node_bound, replicate
 from .scratch import recall, recall_stage
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
-from .words import barrier, lane, mine, rule, times
+from .words import barrier, fresh, lane, mine, rule, times
 
 __all__ = [
     "copies_apart",
@@ -36,7 +36,7 @@ def prepare_node(index: int, together: bool, tactics: Tactics, tools: Tools, sta
     """
     _, most = limits(tools.bench.layout, tactics, together)
     bound = replicate_node(tools, tactics, most)
-    return recall_stage(stage).bounds[index] if together else bound
+    return fresh(recall_stage(stage).bounds, index) if together else bound  # a block that has settled writes the same there
 
 
 @rule

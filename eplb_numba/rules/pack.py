@@ -15,7 +15,7 @@ from .sums import largest_of, smallest_of
 from .terms import Kept, Tactics, Tools
 from .words import barrier, best_lane, mine, mine_from, rule, times
 
-__all__ = ["best_start", "keep", "pack", "pack_from", "pack_plainly"]
+__all__ = ["best_start", "keep", "pack", "pack_from", "pack_plainly", "raised", "to_come_below"]
 
 
 @rule
@@ -26,7 +26,8 @@ def pack(
 
     The first start that comes near enough to the bound is kept, else the best; ties go to the first.  The first start is
     undisturbed unless the caller wants it otherwise.  Plainly is one start and no swaps.  copies limits the replicas of one
-    expert in a pack; 0 is no limit.  A start that will not come below the ceiling may end early.
+    expert in a pack; 0 is no limit.  A start that will not come below the ceiling may end early, as may one that will not be
+    kept.
     """
     value = tools.bench.values.dtype.type
     choice = _has_choice(tools)
@@ -45,6 +46,7 @@ def pack(
         measure = _measure(largest, spread, first_largest, endless, tactics)
         if near or measure < kept_measure:
             kept_largest, kept_measure = largest, measure
+            ceiling = min(ceiling, to_come_below(largest, tactics))
             tools_now = recall(tools)
             keep(tools_now.desk.trial, tools_now.kept)
         if near:
@@ -61,6 +63,12 @@ def _measure(largest: Any, spread: Any, first_largest: Any, endless: Any, tactic
 
 
 @rule
+def to_come_below(largest: Any, tactics: Tactics) -> Any:
+    """Give what a later start must come below to be kept in place of one with such a largest load that is not near enough."""
+    return type(largest)(np.inf) if tactics.by_spread else largest
+
+
+@rule
 def pack_plainly(tools: Tools, tactics: Tactics) -> Any:
     """Pack once, freely and without swaps, where there is a choice; the packing stays on the desk.  Gives its largest load."""
     _sort(tools, tactics, 0, False)
@@ -69,20 +77,38 @@ def pack_plainly(tools: Tools, tactics: Tactics) -> Any:
 
 
 @rule
+def raised(bound: Any, tools: Tools, tactics: Tactics) -> Any:
+    """Raise a bound to what no packing of these items can go below; that puts them in order."""
+    _sort(tools, tactics, 0, False)
+    return max(bound, _floor(tools))
+
+
+@rule
 def pack_from(
-    start: int, tools: Tools, tactics: Tactics, copies: int, bound: Any, stream: int, disturbed: bool
+    start: int,
+    tools: Tools,
+    tactics: Tactics,
+    copies: int,
+    bound: Any,
+    is_raised: bool,
+    stream: int,
+    disturbed: bool,
+    ceiling: Any,
 ) -> tuple[Any, Any, bool]:
     """Pack from one of the starts alone, as `pack` does it where there is a choice, and leave the packing on the desk.
 
-    Gives its largest load, its spread, and whether it is near enough to the bound; `best_start` tells which one is kept.
+    Gives its largest load, its spread, and whether it is near enough to the bound, which may have been raised before.
+    `best_start` tells which one is kept: not this one if it does not come below the ceiling, which is what earlier ones have
+    come to.  Then it may end early.
     """
-    if not disturbed:
+    if not disturbed and not (is_raised and start > 0):
         _sort(tools, tactics, 0, False)
-        bound = max(bound, _floor(tools))
+        if not is_raised:
+            bound = max(bound, _floor(tools))
     if disturbed or start > 0:
         _sort(tools, tactics, stir(stream, start), True)
     _pack_once(tools, copies)
-    largest, spread = _improve(tools, tactics, False, copies, bound, tools.bench.values.dtype.type(np.inf))
+    largest, spread = _improve(tools, tactics, False, copies, bound, ceiling)
     return largest, spread, largest <= times(bound, tactics.limit)
 
 

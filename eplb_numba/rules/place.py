@@ -17,7 +17,7 @@ from .placement import Placement, deliver
 from .scratch import cut_stage, cut_tools
 from .sums import largest_here
 from .terms import Bench, Job, Layout, Stage, Tables, Tactics, Tools
-from .words import best_lane, mine, rule, strip, times
+from .words import best_lane, fresh, mine, rule, strip, times
 
 __all__ = ["best_try", "ceiling_after", "is_lost", "node_in_turn", "plan_layers"]
 
@@ -86,7 +86,7 @@ def is_lost(stage: Stage, ceiling: Any) -> bool:
     endless = stage.loads.dtype.type(np.inf)
     most = stage.loads.dtype.type(0)
     for node in mine(len(stage.floors)):
-        heaviest = stage.heaviest[node]
+        heaviest = fresh(stage.heaviest, node)  # on a GPU each node is placed by another block
         most = max(most, heaviest if heaviest < endless else stage.floors[node])
     most, _ = best_lane(most, 0)
     return not most < ceiling

@@ -62,7 +62,7 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
     # Together, pairs are first: few swaps of one for one gain as much, and the search for those soon finds that out.
     pairs_first = tactics.pairs == TOGETHER
     by_pairs, gain, swap = pairs_first, least, NO_SWAP
-    while rounds > 0 and _load_in_place(tools, 0) > target and not _is_lost(tools, swaps + pair_swaps, ceiling):
+    while rounds > 0 and _load_in_place(tools, 0) > target and not _is_lost(tools, min(rounds, swaps + pair_swaps), ceiling):
         if by_pairs:
             if pair_swaps > 0:
                 if not are_listed:

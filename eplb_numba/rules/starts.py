@@ -28,11 +28,21 @@ def put_together(tactics: Tactics, tools: Tools) -> None:
 
 @rule
 def place_start(
-    start: int, bound: Any, layer: int, restart: int, index: int, together: bool, tactics: Tactics, tools: Tools
+    start: int,
+    bound: Any,
+    is_raised: bool,
+    layer: int,
+    restart: int,
+    index: int,
+    together: bool,
+    ceiling: Any,
+    tactics: Tactics,
+    tools: Tools,
 ) -> tuple[Any, Any, bool]:
     """Pack a prepared node's replicas from one start, and leave the packing on the desk; `pack_from` says what is given."""
     copies, _ = limits(tools.bench.layout, tactics, together)
-    return pack_from(start, tools, tactics, copies, bound, stream_of(tactics.seed, layer, restart, index + 1), restart > 0)
+    stream = stream_of(tactics.seed, layer, restart, index + 1)
+    return pack_from(start, tools, tactics, copies, bound, is_raised, stream, restart > 0, ceiling)
 
 
 @rule

@@ -22,6 +22,7 @@ __all__ = [
     "aside",
     "barrier",
     "best_lane",
+    "fresh",
     "fused_word",
     "inlined_word",
     "just_below",
@@ -130,6 +131,12 @@ def just_below(number: Any) -> Any:
 def strip(array: Any) -> Any:
     """Look at contiguous memory in the way that costs least."""
     return array
+
+
+@word
+def fresh(array: Any, index: int) -> Any:
+    """Read what another block may write at any moment, as it is now and not as it was when somebody looked there before."""
+    return array[index]
 
 
 @word

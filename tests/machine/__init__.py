@@ -48,20 +48,6 @@ WHY = {
     ENDLESS: "a loop without end",
 }
 LINE = 128  # bytes at a multiple of which shared memory begins, or more
-# What blocks of one launch may tell each other by: all else that a block writes no other one touches before the launch ends.
-# Nor may two blocks store to one place, but for the ceiling of a try, which all that end last together know.
-SHARED = {
-    "place_nodes": {"work.ceilings", "work.stage_values"},
-    "place_starts": {
-        "work.first_near",
-        "work.made",
-        "work.stage_values",
-        "starts.items",
-        "starts.pack_loads",
-        "starts.largest",
-        "starts.spreads",
-    },
-}
 AT_ONCE = 5  # blocks that take turns
 MOST_PATIENCE = 500  # accesses to global memory before another block has its turn
 
@@ -165,8 +151,9 @@ class Compiled:
             elif how != PAUSED:
                 line = self._program.lines[self._program.rows[at, -1]]
                 raise AssertionError(f"{self.name}, block {guests[seat]}, lane {lane}: {WHY[how]} at {at}: {line}")
-        mingled = {names[region] for region in launch.touched(MINGLED)} - SHARED.get(self.name, set())
+        mingled = {names[region] for region in launch.touched(MINGLED)}
         assert not mingled, f"{self.name}: blocks touch what others write in {mingled}"
+        # What a try has come to all know that end last together.
         overwritten = {names[region] for region in launch.touched(OVERWRITTEN)} - {"work.ceilings"}
         assert not overwritten, f"{self.name}: blocks write over what others have written in {overwritten}"
 
@@ -202,7 +189,7 @@ class _Launch:
                     at=np.empty(lanes, np.int64),
                     state=np.empty(lanes, np.int64),
                     warp_epochs=np.empty(-(-lanes // WARP), np.int64),
-                    progress=np.empty(3, np.int64),
+                    progress=np.empty(4, np.int64),
                 )
             )
 

@@ -2,7 +2,9 @@
 
 Memory is the host's own; an access outside what the kernel was given stops the machine, and so does a lane that touches what
 another one has written, or reads before another one writes, with no barrier between them.  A block gives way to other blocks
-after some accesses to the memory that it shares with them; what it does between those is nobody else's business.
+after some accesses to the memory that it shares with them; what it does between those is nobody else's business.  What another
+block of the launch writes it must read by a load that asks for that, or behind a fence since its last atomic: else it may see
+what was there before.  That the other block has passed a fence of its own is not looked at.
 """
 
 from typing import NamedTuple
@@ -11,7 +13,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .program import CODE, EXTRA, FIRST, GUARD, KINDS, OPERATION, SECOND, TARGET, THIRD, TYPE
+from .program import CODE, EXTRA, FIRST, FRESH, GUARD, KINDS, OPERATION, SECOND, TARGET, THIRD, TYPE
 
 (
     ADD, AND, SHL, SELP, MOV, SETP, BRA, SHR, SUB, MAX, MIN, MUL, MAD, LD, ST, OR, XOR, DIV, REM, NEG, ABS, NOT, CLZ, POPC,
@@ -24,10 +26,12 @@ WARP = 32
 # How a lane stands, and why a block stopped.
 DONE, PAUSED, OUTSIDE, RACE, DEADLOCK, ENDLESS = range(1, 7)
 FOREVER = 500_000_000
-# How far a block has come: the lane that is to run, the instructions since it last waited, and how often all have met.
-NEXT, STEPS, EPOCH = range(3)
+# How far a block has come: the lane that is to run, the instructions since it last waited, how often all have met, and whether
+# it has passed a fence since its last atomic.
+NEXT, STEPS, EPOCH, FENCED = range(4)
 GRAIN = 2  # bytes, of which a word is made here: the least that two lanes may write beside each other
 # What is noted of a word that blocks share: one more than the block that wrote or read it last, MANY if several have read it.
+# A writer is negative if it was an atomic.
 WRITER, READER, MINGLED, OVERWRITTEN = range(4)
 MANY = -1
 
@@ -288,7 +292,7 @@ class Block(NamedTuple):
     at: np.ndarray  # (lanes) the next instruction
     state: np.ndarray  # (lanes)
     warp_epochs: np.ndarray  # (warps) how often the lanes of a warp have met
-    progress: np.ndarray  # (3)
+    progress: np.ndarray  # (4)
 
 
 @compiled
@@ -342,6 +346,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                     remaining -= 1
                     break
                 if operation == FENCE:
+                    progress[FENCED] = 1
                     clock = start + latency
                     continue
                 if operation == LD or operation == ST or operation == ATOM:
@@ -354,7 +359,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         if places[index] <= address and address + np.uint64(width) <= ends[index]:
                             region = index
                             break
-                    together = width if operation == ATOM else width * (row[THIRD] // 2)
+                    together = width if operation == ATOM else width * (row[THIRD] % FRESH // 2)
                     if region < 0 or address % np.uint64(together) != 0:
                         return OUTSIDE, lane, here - 1
                     if region > 0:
@@ -367,8 +372,10 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                     warp = lane // WARP
                     first_word = offsets[region] + np.int64(address - places[region]) // GRAIN
                     for word in range(first_word, first_word + (width + GRAIN - 1) // GRAIN):
-                        if region > 0:
-                            _mingle(blocks[word], number + 1, operation != LD, operation == ST)
+                        if region > 0 and operation == ATOM:
+                            progress[FENCED] = 0
+                        if region > 0 and not (operation == LD and (row[THIRD] >= FRESH or progress[FENCED] == 1)):
+                            _mingle(blocks[word], number + 1, operation)
                         if operation == ATOM and region > 0:  # other blocks do so, too
                             continue
                         clash = _clash(written, word, lane, a, operation, block_epoch, warp_epochs[warp])
@@ -535,17 +542,18 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
 
 
 @compiled
-def _mingle(note, block, writes, stores):
+def _mingle(note, block, operation):
     """Note that a block writes or reads a word, and whether it mingles with others there."""
-    if note[WRITER] != 0 and note[WRITER] != block:
-        note[MINGLED] = 1
-        note[OVERWRITTEN] |= stores
-    if writes:
-        if note[READER] != 0 and note[READER] != block:
-            note[MINGLED] = 1
-        note[WRITER] = block
-    elif note[READER] != block:
-        note[READER] = block if note[READER] == 0 else MANY
+    is_others = note[WRITER] != 0 and abs(note[WRITER]) != block
+    if operation == LD:
+        note[MINGLED] |= is_others
+        if note[READER] != block:
+            note[READER] = block if note[READER] == 0 else MANY
+        return
+    note[OVERWRITTEN] |= is_others and operation == ST
+    note[MINGLED] |= is_others and operation == ATOM and note[WRITER] > 0
+    note[MINGLED] |= note[READER] != 0 and note[READER] != block
+    note[WRITER] = block if operation == ST else -block
 
 
 @compiled

@@ -12,9 +12,10 @@ from ..rules.sort import DIGITS
 from ..rules.words import barrier, lane
 from .block import ALL, WARP, WARP_BITS
 from .contests import stand_in_order
+from .elements import add_to, mark
 from .instructions import among, bits_of, either, meet_warp
 from .ranks import highest_of, lowest_of
-from .strips import add_to, mark, rest, seen_as_words
+from .strips import rest, seen_as_words
 
 __all__: list[str] = []
 

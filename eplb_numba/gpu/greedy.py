@@ -12,10 +12,11 @@ from ..rules.greedy import make_way
 from ..rules.scratch import AT_ONCE
 from ..rules.words import barrier, best_lane, lane
 from .block import ALL, WARP
+from .elements import four_of
 from .instructions import NONE, added, among, either, lowest, meet_warp
 from .ranks import is_first_lowest, lowest_of
 from .rounds import pack_in_rounds
-from .strips import four_of, on_line
+from .strips import on_line
 
 __all__: list[str] = []
 

@@ -13,9 +13,10 @@ from ..rules.swap import may_swap
 from ..rules.words import barrier, best_lane, lane, mine_from, parts
 from .apart import all_may_swap
 from .block import ALL, WARP, WARP_BITS
+from .elements import four_of
 from .instructions import NONE, among, first_of, meet_warp
 from .ranks import highest_of
-from .strips import four_of, on_line, rest
+from .strips import on_line, rest
 
 __all__: list[str] = []
 

@@ -1,4 +1,4 @@
-"""How does a kernel look at scratch?  Through a strip: a pointer and a size.
+"""How does a kernel look at scratch?  Through a strip: a pointer and a size.  ``elements`` reads and writes what lies there.
 
 An array of Numba's carries its strides and its owner along, and each access asks whether the index counts from the end.  With
 dozens of arrays at hand, that is most of what a kernel would do.  A strip is contiguous, and its indices are not negative.
@@ -9,7 +9,6 @@ half the cost, and is told that it need not find out which memory is meant.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from llvmlite import ir
@@ -27,7 +26,7 @@ from numba.cuda.typing.templates import AttributeTemplate
 from ..rules import words
 from .instructions import narrow
 
-__all__ = ["add_to", "four_of", "mark", "on_line", "rest", "seen_as_words", "strip_of_shared"]
+__all__ = ["LINE", "SHARED", "Strip", "as_index", "moved", "on_line", "part", "rest", "seen_as_words", "strip_of_shared"]
 
 SHARED = 3  # the number of that memory
 LINE = 16  # bytes that a lane can read at once, if they begin at a multiple of so many
@@ -109,23 +108,6 @@ def seen_as_words(context, strip):  # type: ignore[no-untyped-def]
     return words(strip), make
 
 
-def _at_once(operation: str) -> Any:
-    """Give an intrinsic that changes a word of a strip, whatever other lanes do to it at the same time."""
-
-    @intrinsic
-    def change(context, strip, index, word):  # type: ignore[no-untyped-def]
-        def make(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            builder.atomic_rmw(operation, _pointer(context, builder, signature, arguments), arguments[2], "monotonic")
-            return context.get_dummy_value()
-
-        return types.none(strip, index, strip.dtype), make
-
-    return change
-
-
-add_to, mark = _at_once("add"), _at_once("or")
-
-
 @intrinsic
 def _size(context, strip):  # type: ignore[no-untyped-def]
     def give(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -136,15 +118,17 @@ def _size(context, strip):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _part(context, strip, start, stop):  # type: ignore[no-untyped-def]
+def part(context, strip, start, stop):  # type: ignore[no-untyped-def]
+    """Give the elements from start on, up to stop."""
+
     def cut(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         whole = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0])
         start, stop = (
-            _as_index(context, builder, strip, kind, argument)
+            as_index(context, builder, strip, kind, argument)
             for argument, kind in zip(arguments[1:], signature.args[1:], strict=True)
         )
         part = cgutils.create_struct_proxy(strip)(context, builder)
-        part.start = _moved(context, builder, strip, whole.start, start)
+        part.start = moved(context, builder, strip, whole.start, start)
         part.size = builder.sub(stop, start)
         return part._getvalue()
 
@@ -158,8 +142,8 @@ def rest(context, strip, start):  # type: ignore[no-untyped-def]
     def cut(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         whole = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0])
         rest = cgutils.create_struct_proxy(strip)(context, builder)
-        index = _as_index(context, builder, strip, start, arguments[1])
-        rest.start = _moved(context, builder, strip, whole.start, index)
+        index = as_index(context, builder, strip, start, arguments[1])
+        rest.start = moved(context, builder, strip, whole.start, index)
         rest.size = ir.Constant(rest.size.type, 0)
         return rest._getvalue()
 
@@ -182,79 +166,16 @@ def on_line(context, strip):  # type: ignore[no-untyped-def]
     return strip(strip), cut
 
 
-@intrinsic
-def four_of(context, strip, index):  # type: ignore[no-untyped-def]
-    """Read four elements at once, from a multiple of four on; the strip must begin `on_line`."""
-
-    def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = _pointer(context, builder, signature, arguments)
-        four = ir.VectorType(context.get_data_type(strip.dtype), 4)
-        read = builder.load(builder.bitcast(place, ir.PointerType(four, place.type.addrspace)), align=LINE)
-        each = [builder.extract_element(read, ir.Constant(ir.IntType(32), element)) for element in range(4)]
-        return cgutils.pack_array(builder, each)
-
-    return types.UniTuple(strip.dtype, 4)(strip, index), get
-
-
-@intrinsic
-def _get(context, strip, index):  # type: ignore[no-untyped-def]
-    """Read an element; small integers are numbers of things, of which none is negative, and widened at no cost as such."""
-    is_small = strip.dtype == types.int16
-
-    def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        element = context.unpack_value(builder, strip.dtype, _pointer(context, builder, signature, arguments))
-        return builder.zext(element, ir.IntType(32)) if is_small else element
-
-    return (types.int32 if is_small else strip.dtype)(strip, index), get
-
-
-@intrinsic
-def _get_now(context, strip, index):  # type: ignore[no-untyped-def]
-    """Read an element of global memory where all blocks see it: what a multiprocessor keeps for itself may be out of date.
-
-    The others write it as they write all: what has 4 or 8 bytes is seen whole.
-    """
-    kind, register = {types.float32: ("f32", "=f"), types.float64: ("f64", "=d"), types.int32: ("u32", "=r")}[strip.dtype]
-
-    def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = builder.ptrtoint(_pointer(context, builder, signature, arguments), ir.IntType(64))
-        read = ir.FunctionType(context.get_data_type(strip.dtype), [ir.IntType(64)])
-        line = ir.InlineAsm(read, f"ld.relaxed.gpu.{kind} $0, [$1];", f"{register},l,~{{memory}}", side_effect=True)
-        return builder.call(line, [place])
-
-    return strip.dtype(strip, index), get
-
-
-@intrinsic
-def _set(context, strip, index, value):  # type: ignore[no-untyped-def]
-    def put(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        pointer = _pointer(context, builder, signature, arguments)
-        context.pack_value(builder, strip.dtype, context.cast(builder, arguments[2], signature.args[2], strip.dtype), pointer)
-        return context.get_dummy_value()
-
-    return types.none(strip, index, value), put
-
-
-def _as_index(context, builder, strip, kind, index):  # type: ignore[no-untyped-def]
+def as_index(context, builder, strip, kind, index):  # type: ignore[no-untyped-def]
     """Cast an index to what a strip's places are reckoned in."""
     return context.cast(builder, index, kind, types.int32 if strip.is_shared else types.intp)
 
 
-def _moved(context, builder, strip, start, index):  # type: ignore[no-untyped-def]
+def moved(context, builder, strip, start, index):  # type: ignore[no-untyped-def]
     """Give the start of what begins some elements further on."""
     if strip.is_shared:
         return builder.add(start, builder.mul(index, ir.Constant(ir.IntType(32), strip.dtype.bitwidth // 8)))
     return builder.gep(start, [index])
-
-
-def _pointer(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-    """Point at an element."""
-    strip, index = signature.args[:2]
-    whole = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0])
-    place = _moved(context, builder, strip, whole.start, _as_index(context, builder, strip, index, arguments[1]))
-    if strip.is_shared:
-        return builder.inttoptr(place, ir.PointerType(context.get_data_type(strip.dtype), SHARED))
-    return place
 
 
 @overload(words.strip, target="cuda")
@@ -264,30 +185,11 @@ def _strip(array):  # type: ignore[no-untyped-def]
     return lambda array: _strip_of(array)
 
 
-@overload(words.fresh, target="cuda")
-def _fresh(array, index):  # type: ignore[no-untyped-def]
-    return lambda array, index: _get_now(array, index)
-
-
 @overload(words.take, target="cuda")
 def _take(scratch, size):  # type: ignore[no-untyped-def]
-    return lambda scratch, size: (_part(scratch, 0, size), rest(scratch, size))
+    return lambda scratch, size: (part(scratch, 0, size), rest(scratch, size))
 
 
 @overload(len, target="cuda")
 def _length(strip):  # type: ignore[no-untyped-def]
     return (lambda strip: _size(strip)) if isinstance(strip, Strip) else None
-
-
-@overload(operator.getitem, target="cuda")
-def _get_item(strip, index):  # type: ignore[no-untyped-def]
-    if not isinstance(strip, Strip):
-        return None
-    if isinstance(index, types.SliceType):
-        return lambda strip, index: _part(strip, index.start, index.stop)
-    return lambda strip, index: _get(strip, index)
-
-
-@overload(operator.setitem, target="cuda")
-def _set_item(strip, index, value):  # type: ignore[no-untyped-def]
-    return (lambda strip, index, value: _set(strip, index, value)) if isinstance(strip, Strip) else None

@@ -18,7 +18,7 @@ from ..rules import noise, scratch, sums, words
 from ..rules.scratch import cut_outlook, cut_stage, cut_tools
 from ..rules.terms import Bench, Layout, Sheet
 from ..rules.words import lane, lanes
-from . import contests, digits, greedy, lists, pairs, replicas, search, spread, swaps, trade, turns, window  # noqa: F401  # what else they mean
+from . import contests, digits, elements, greedy, lists, pairs, replicas, search, spread, swaps, trade, turns, window  # noqa: F401  # what else they mean
 from .block import ALL, WARP
 from .instructions import meet, meet_block, meet_warp, next_below, plus, size_of_block, unknown_zero
 from .offers import best_offer, make_offer

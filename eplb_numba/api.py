@@ -31,15 +31,16 @@ def rebalance_experts(
     Parameters
     ----------
     weight : array, (layers, experts) or (steps, layers, experts)
-        The observed load of each expert: a NumPy array, a torch tensor, or any array that exports DLPack.  float64 is
-        planned in float64, everything else in float32.  Steps are summed, unless the policy's plans are to last: see
-        ``Policy.objective``, and ``"balanced"``.  On a GPU, where the host does not see them, a
-        layer that holds anything but loads is planned as if it had none, and its balancedness is NaN.  There may be no layers.
+        The observed load of each expert: a NumPy array, one of torch or CuPy, or any other that exports DLPack from a CPU.
+        float64 is planned in float64, everything else in float32.  Steps are summed, unless the policy's plans are to last:
+        see ``Policy.objective``, and ``"balanced"``.  On a GPU, where the host does not see them, a layer that holds anything
+        but loads is planned as if it had none, and its balancedness is NaN.  There may be no layers.
     num_replicas : int
         Slots per layer, a multiple of ``num_gpus`` and at least the number of experts.
     num_groups : int or None
         Groups of consecutive experts; None and 0 mean one.  The placement is hierarchical (groups stay within a node) where
-        ``num_groups`` is a multiple of ``num_nodes``, and global otherwise.
+        ``num_groups`` is a multiple of ``num_nodes``, and global otherwise.  In a hierarchical placement the number of
+        experts must be a multiple of it.
     num_nodes : int
         Nodes; ``num_gpus`` must be a multiple of it in a hierarchical placement.
     num_gpus : int
@@ -50,8 +51,9 @@ def rebalance_experts(
     seed : int
         What the noise of further starts depends on: the same seed gives the same answer everywhere.
     log2phy_width : int, optional
-        Fixes the width of ``log2phy``; it must hold the most replicas that an expert can get.  On a GPU the host need not wait
-        for the largest replica count then.
+        Fixes the width of ``log2phy``; it must hold the most replicas that an expert can get, which is
+        ``Topology(...).max_replicas``, or the policy's if that is less.  On a GPU the host need not wait for the largest
+        replica count then.
     backend : {"cpu", "cuda"}, optional
         Who plans, wherever the weight lies; by default the device that it lies on.
 
@@ -68,6 +70,8 @@ def rebalance_experts(
     ------
     ValueError, TypeError
         If an argument is not what it must be; nothing is computed then.
+    RuntimeError
+        If nothing can be planned on a GPU here, and one is asked for.
 
     Examples
     --------
@@ -124,6 +128,8 @@ def balanced_packing(
     ------
     ValueError, TypeError
         If an argument is not what it must be.
+    RuntimeError
+        If nothing can be planned on a GPU here, and one is asked for.
 
     Examples
     --------
@@ -170,6 +176,8 @@ def replicate_experts(weight: Any, num_phy: SupportsIndex, *, backend: Backend |
     ------
     ValueError, TypeError
         If an argument is not what it must be.
+    RuntimeError
+        If nothing can be planned on a GPU here, and one is asked for.
 
     Examples
     --------

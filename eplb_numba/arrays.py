@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -27,7 +28,7 @@ class Guest:
     name : str
         What the caller calls the array, for error messages.
     array : array
-        A NumPy array, or an array of any library that exports DLPack from a CPU or a CUDA GPU.
+        A NumPy array, an array of torch or CuPy, or one of any library that exports DLPack from a CPU.
 
     Attributes
     ----------
@@ -64,15 +65,19 @@ class Guest:
             self._array = array = array.detach()
         if hasattr(array, "resolve_neg"):  # torch may note on a view that its memory holds the loads below zero
             self._array = array = array.resolve_neg()
+        if str(getattr(array, "layout", "torch.strided")) != "torch.strided":
+            raise TypeError(f"{name} must be dense, got a {_describe(array)} in {array.layout}")
+        if device in ON_GPU:
+            if not _is_served_on_gpus(array):
+                raise TypeError(f"{name} on a GPU must be an array of torch or CuPy, got {type(array).__name__}")
+            self.gpu = index
         if array_api_compat.is_array_api_obj(array):
             self._library = array_api_compat.array_namespace(array)
             # NumPy has no bfloat16, and on a GPU there is no need for kernels of halves.
-            if str(array.dtype).endswith("bfloat16" if device in ON_CPU else "float16"):
-                self._array = self._library.astype(array, self._library.float32)
-        if device in ON_GPU:
-            if self._library is None:
-                raise TypeError(f"{name} on a GPU must be an array of torch or CuPy, got {type(array).__name__}")
-            self.gpu = index
+            if str(array.dtype).endswith("bfloat16" if self.gpu is None else "float16"):
+                # CuPy would make it on the current GPU.
+                with array.device if array_api_compat.is_cupy_array(array) else nullcontext():
+                    self._array = self._library.astype(array, self._library.float32)
 
     @cached_property
     def view(self) -> NDArray[Any]:
@@ -144,6 +149,11 @@ def receive(name: str, array: Any, num_axes: tuple[int, ...], axes: str, *, may_
     if any(size == 0 for axis, size in enumerate(guest.shape, -len(guest.shape)) if axis != may_be_empty):
         raise ValueError(f"{name} must have no empty axis, got shape {guest.shape}")
     return guest
+
+
+def _is_served_on_gpus(array: Any) -> bool:
+    """Tell whether an array is of a library of which it is known on which stream it works."""
+    return bool(array_api_compat.is_torch_array(array) or array_api_compat.is_cupy_array(array))
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from .arrays import Guest
 
-__all__ = ["Backend", "find_backend", "open_backend", "why_not_cuda"]
+__all__ = ["Backend", "find_backend", "open_backend", "why_not_compile", "why_not_cuda"]
 
 Backend = Literal["cpu", "cuda"]
 
@@ -36,14 +36,35 @@ def open_backend(name: Backend) -> ModuleType:
 
 def why_not_cuda() -> str | None:
     """Give the reason why nothing can be planned on a GPU here, or None."""
-    if find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed: pip install 'eplb-numba[cu13]', or [cu12] for a driver of CUDA 12"
+    reason = why_not_compile()
+    if reason is not None:
+        return reason
     from numba import cuda
 
     if cuda.is_available():
-        return None
+        return _why_too_old()
     try:
         cuda.get_current_device()
     except Exception as error:  # noqa: BLE001  # whatever the driver says is the reason
         return " ".join(str(error).split()).rstrip(" :")
     return "numba-cuda finds no GPU"
+
+
+def why_not_compile() -> str | None:
+    """Give the reason why nothing can be compiled for a GPU here, or None."""
+    if find_spec("numba_cuda") is not None:
+        return None
+    return "numba-cuda is not installed: pip install 'eplb-numba[cu13]', or [cu12] for a driver of CUDA 12"
+
+
+def _why_too_old() -> str | None:
+    """Give the reason why none of the GPUs that there are can run the kernels, or None; the simulator's can."""
+    from numba import config, cuda
+
+    from .gpu.block import LEAST_CAPABILITY
+
+    found = [tuple(gpu.compute_capability) for gpu in cuda.gpus]
+    if config.ENABLE_CUDASIM or max(found) >= LEAST_CAPABILITY:
+        return None
+    least, most = (".".join(map(str, capability)) for capability in (LEAST_CAPABILITY, max(found)))
+    return f"a GPU must have compute capability {least} or more, and the best one here has {most}"

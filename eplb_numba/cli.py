@@ -103,19 +103,21 @@ def _add_replay(commands: Any) -> None:
     parser.add_argument("--groups", type=int, default=1, help="groups of experts; 1 for a global placement")
     parser.add_argument("--nodes", type=int, default=1, help="nodes")
     parser.add_argument("--every", type=int, default=1, help="steps that a plan is in force")
-    parser.add_argument("--history", type=int, default=8, help="steps that a plan is made for")
+    parser.add_argument("--history", type=int, default=8, help="past steps that each plan is made from")
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="shuffle the steps first")
     parser.add_argument("--policy", action="append", choices=list(POLICIES), help="a policy to run (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _replay(options: argparse.Namespace) -> None:
+    from .loads import planned_loads, receive_weight
     from .replay import replay
 
     trace = _read_trace(options.file)
     if options.shuffle is not None:
         if options.shuffle < 0:
             raise ValueError(f"shuffle must not be negative, got {options.shuffle}")
+        planned_loads(receive_weight(trace))  # says where it holds no loads, before steps have other places
         trace = trace[np.random.default_rng(options.shuffle).permutation(len(trace))]
     topology = Topology(trace.shape[-1], options.slots, options.groups, options.nodes, options.gpus)
     rows = {}
@@ -220,15 +222,33 @@ def _info(options: argparse.Namespace) -> None:
 def _add_warm(commands: Any) -> None:
     parser = commands.add_parser(
         "warm",
-        help="compile all that plans on a CPU",
-        description="Compile all that plans on a CPU and keep it where `info` says, for processes to come: in an image, or "
-        "before many ranks start.",
+        help="compile all that plans",
+        description="Compile all that plans on a CPU or on a GPU and keep it for processes to come: in an image, or before "
+        "many ranks start. What is compiled for a CPU serves that kind of CPU, and several threads where this may use them.",
+        formatter_class=_Formatter,
     )
     parser.set_defaults(run=_warm)
+    parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu", help="what it is compiled for")
+    parser.add_argument(
+        "--capability",
+        type=_capability,
+        metavar="X.Y",
+        help="compile for GPUs of this compute capability, with `--backend cuda` (default: that of the current GPU)",
+    )
 
 
-def _warm(_: argparse.Namespace) -> None:
-    from .warm import warm
+def _capability(text: str) -> tuple[int, int]:
+    """Read a compute capability."""
+    major, point, minor = text.partition(".")
+    if not (point and major.isdecimal() and minor.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be like 9.0, got {text!r}")
+    return int(major), int(minor)
 
-    for what, seconds in warm():
+
+def _warm(options: argparse.Namespace) -> None:
+    from .warm import warm, warm_for_gpu
+
+    if options.capability and options.backend == "cpu":
+        raise ValueError("--capability must go with --backend cuda, got --backend cpu")
+    for what, seconds in warm() if options.backend == "cpu" else warm_for_gpu(options.capability):
         print(f"{what:<24} {seconds:>6.1f} s", flush=True)

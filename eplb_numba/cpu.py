@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange, typeof, types
 
 from .arrays import Guest
+from .kept import compiled_and_kept
 from .loads import planned_loads, planned_steps
 from .rules.outlast import outlast_layers
 from .rules.place import plan_layers
@@ -15,10 +16,9 @@ from .rules.placement import Placement, list_slots, placement_arrays
 from .rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from .rules.scratch import bench_size, outlook_size, stage_size, window_size
 from .rules.terms import Job, Layout, Tables, Tactics
-from .stamp import stamped
 from .threads import threads_at_hand
 
-__all__ = ["Workshop", "pack", "plan", "replicate"]
+__all__ = ["Workshop", "cache_folder", "pack", "plan", "replicate"]
 
 WORTH_SHARING = 2048  # slots; fewer are planned sooner than a second thread has woken up
 WORTH_FILLING = 2**20  # elements; likewise, and below it one compiled function fewer is worth more
@@ -26,13 +26,7 @@ LINE = 64  # bytes of memory that come into a cache together
 
 
 def _compiled(function: Any, **options: Any) -> Any:
-    """Compile a function when it is called; keep it on disk if there is a place to."""
-    options = {"nogil": True, "error_model": "numpy", **options}
-    function = stamped(function, options)
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # Numba has found no folder that it may write to
-        return njit(**options)(function)
+    return compiled_and_kept(njit, function, nogil=True, error_model="numpy", **options)
 
 
 # The rules allocate nothing, and without its runtime Numba need not count references in each of them.
@@ -40,6 +34,12 @@ _plan_layers = _compiled(plan_layers, _nrt=False)
 _outlast_layers = _compiled(outlast_layers, _nrt=False)
 _pack_rows = _compiled(pack_rows, _nrt=False)
 _replicate_rows = _compiled(replicate_rows, _nrt=False)
+
+
+def cache_folder() -> str | None:
+    """Give the folder where what is compiled for a CPU is kept, or None if there is none that can be written to."""
+    stats = getattr(_plan_layers, "stats", None)  # not where NUMBA_DISABLE_JIT is set
+    return None if stats is None else stats.cache_path
 
 
 def _rows_on_lines(num_rows: int, size: int, kind: Any) -> Any:

@@ -17,7 +17,7 @@ __all__ = ["demo"]
 def demo(topology: Topology, num_layers: int, seed: int, repeats: int, policies: Sequence[str]) -> None:
     """Plan a skewed load with each policy and print what it took and how good it is."""
     weight = skewed_load(num_layers, topology.num_logical, seed)
-    placing = "hierarchical" if topology.is_hierarchical else "global"
+    placing = "hierarchical" if topology.planned_nodes > 1 else "global"
     print(
         f"{num_layers} layers, {topology.num_logical} experts in {topology.num_groups} groups -> {topology.num_replicas} "
         f"slots on {topology.num_gpus} GPUs in {topology.num_nodes} nodes, {placing}"

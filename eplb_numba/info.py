@@ -16,7 +16,7 @@ __all__ = ["gather_info"]
 
 def gather_info() -> dict[str, Any]:
     """Gather versions, backends, the threading layer, the cache folder and the GPU, ready for JSON."""
-    import numba
+    from .cpu import cache_folder
 
     reason = why_not_cuda()
     return {
@@ -29,7 +29,7 @@ def gather_info() -> dict[str, Any]:
         "threads": threads_at_hand(),
         "threading_layer": _threading_layer(),
         "cpus": os.cpu_count(),
-        "cache": numba.config.CACHE_DIR or "beside the package, or in the user's cache folder",
+        "cache": cache_folder() or "none can be written to: each process compiles for itself",
         "gpu": _gpu() if reason is None else None,
     }
 

@@ -20,7 +20,7 @@ def gpu_loads(weight: Any, phy2log: Any, num_gpus: SupportsIndex) -> Any:
     Parameters
     ----------
     weight : array, (layers, experts) or (steps, layers, experts)
-        The load of each expert; a replica carries it divided by the number of replicas.
+        The load of each expert; a replica carries it divided by the number of replicas.  Steps are added up.
     phy2log : array of integers, (layers, slots)
         The expert in each slot.
     num_gpus : int

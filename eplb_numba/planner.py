@@ -36,13 +36,19 @@ class Plan:
         How many replicas each expert has.
     gpu_loads : array, (layers, num_gpus)
         The load of each GPU, where a replica carries its expert's load divided by the number of replicas; added up in the
-        order of the slots, in the type of the weight.
+        order of the slots, in the type that is planned in.
     bound : array, (layers,)
         A load that no placement which the policy allows can push the heaviest GPU below: the mean GPU load or the largest
         replica of the best replication, whichever is more; taken per node in a hierarchical placement, for the groups placed
         there.
     balancedness : array, (layers,)
         Mean GPU load divided by the largest: 1 is perfect.  A layer without load is balanced.
+
+    Notes
+    -----
+    Of a weight with steps, ``gpu_loads``, ``bound`` and ``balancedness`` are those of the sum of its steps.  A plan that is to
+    last is made for each of them, and is less balanced there than one for the sum: measure it on the steps to come, with
+    `replay` or `eplb_numba.metrics`.
     """
 
     phy2log: Any
@@ -77,13 +83,21 @@ class Planner:
 
     Notes
     -----
-    The arrays of a plan belong to the planner: read them, and copy what must outlive the next plan.  A planner serves
-    one thread and, on a GPU, one stream at a time.  A copy, and what is unpickled elsewhere, is a planner of its own.
+    A planner needs at least one layer.  The arrays of a plan belong to it: read them, and copy what must outlive the next
+    plan.  It serves one thread and, on a GPU, one stream at a time.  A copy, and what is unpickled elsewhere, is a planner of
+    its own.
 
     To capture a planner in a CUDA graph, plan once before that with a weight of the same library, shape, type and memory
     order: the first plan compiles, and that library allocates the planner's memory on the stream that is current then.
     If there is too little of it, that is when the library says so.  Keep a planner for as long as such a graph is
     replayed, and until other streams that it served are done.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what it must be.
+    RuntimeError
+        If a GPU is asked for and nothing can be planned on one here.
 
     Examples
     --------
@@ -155,7 +169,9 @@ class Planner:
         if guest.shape[-2:] != expected:
             raise ValueError(f"weight must have {expected[0]} layers of {expected[1]} experts, got shape {guest.shape}")
         if planned_dtype(guest).itemsize > self._dtype.itemsize:
-            raise TypeError(f"weight must not be {guest.dtype} where its planner plans in {self._dtype}")
+            raise TypeError(
+                f'weight must not be {guest.dtype} where its planner plans in {self._dtype}: build one with dtype="float64"'
+            )
         if guest.gpu != self.gpu:
             raise ValueError(f"weight must lie on {_place(self.gpu)} like its planner, got one on {_place(guest.gpu)}")
         if self._process != os.getpid():  # a fork may have come while another thread was planning: it is not here
@@ -200,6 +216,8 @@ def plan_experts(
     ------
     ValueError, TypeError
         If an argument is not what it must be.
+    RuntimeError
+        If nothing can be planned on a GPU here, and one is asked for.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from typing import Literal, SupportsIndex, get_args, get_type_hints
 
 import numpy as np
 
-from .topology import Topology, integer
+from .topology import MOST_SIZE, Topology, integer
 
 __all__ = ["POLICIES", "Policy", "check_seed", "check_width", "find_policy", "most_replicas"]
 
@@ -167,8 +167,8 @@ POLICIES = MappingProxyType(
             objective="lasting",
             lasting_starts=8,
             lasting_swaps=96,
-            summary="Ours. Replicas of one expert on different GPUs; stops within 0.1 % of the bound, and where one greedy "
-            "start with swaps does not get there, tries two-for-two swaps and then further starts.",
+            summary="The default. Replicas of one expert on different GPUs; stops within 0.1 % of the bound, and where one "
+            "greedy start with swaps does not get there, tries two-for-two swaps and then further starts.",
         ),
         "deepseek": Policy(summary="DeepSeek's algorithm, one greedy pass and no swaps, with ties to the lowest index."),
         "optimize_and_2item_swap": Policy(
@@ -177,8 +177,8 @@ POLICIES = MappingProxyType(
             swaps=50,
             pair_swaps=10,
             pairs="after",
-            summary="Strategy 000. 128 runs of the whole pipeline; swaps of heaviest and lightest, then up to 10 of two for "
-            "two. Added where the document is silent: 50 single swaps, and weights raised by up to a quarter as noise.",
+            summary="128 runs of the whole pipeline; swaps of heaviest and lightest, then up to 10 of two for "
+            "two. Added where its description is silent: 50 single swaps, and weights raised by up to a quarter as noise.",
         ),
         "opt_packing_and_repl": Policy(
             starts=2,
@@ -187,19 +187,19 @@ POLICIES = MappingProxyType(
             heaviest=3,
             partners="first",
             winner="spread",
-            summary="Strategy 001. Two starts; the three heaviest packs in turn swap with the first pack, from the lightest "
+            summary="Two starts; the three heaviest packs in turn swap with the first pack, from the lightest "
             "up, that allows it; the narrowest spread wins.",
         ),
         "parallel_randomized_greedy_with_l2_swap": Policy(
             starts=8,
             noise=(1.0, 1.2),
             swaps=20,
-            summary="Strategy 002. Eight starts; up to 20 swaps of heaviest and lightest.",
+            summary="Eight starts; up to 20 swaps of heaviest and lightest.",
         ),
         "vectorized_lpt_and_swap": Policy(
             swaps=50,
             partners="best",
-            summary="Strategy 003. One start; up to 50 swaps of the heaviest pack with whichever pack gains most.",
+            summary="One start; up to 50 swaps of the heaviest pack with whichever pack gains most.",
         ),
         "refine_packing_with_2item_swaps": Policy(
             starts=8,
@@ -208,8 +208,8 @@ POLICIES = MappingProxyType(
             partners="best",
             pair_swaps=50,
             pairs="together",
-            summary="Strategy 004. Eight starts; up to 50 rounds, each the better of the best single swap and the best swap "
-            "of two for two. Added where the document is silent: attempts re-weight the items by up to a fifth either way.",
+            summary="Eight starts; up to 50 rounds, each the better of the best single swap and the best swap "
+            "of two for two. Added where its description is silent: attempts re-weight the items by up to a fifth either way.",
         ),
     }
 )
@@ -246,6 +246,8 @@ def check_width(topology: Topology, policy: Policy, width: SupportsIndex | None)
     fixed = integer("log2phy_width", width)
     if fixed < most:
         raise ValueError(f"log2phy_width ({fixed}) must be at least {most}, the most replicas that an expert can get")
+    if fixed >= MOST_SIZE:
+        raise ValueError(f"log2phy_width must be less than {MOST_SIZE}, got {fixed}")
     return fixed
 
 

@@ -71,7 +71,7 @@ def replay(
     every : int
         Steps that a plan is in force.
     history : int
-        Steps that a plan is made for.
+        How many past steps each plan is made from.
     seed : int
         What the noise of further starts depends on.
     progress : callable, optional

@@ -6,7 +6,9 @@ import operator
 from dataclasses import dataclass
 from typing import SupportsIndex
 
-__all__ = ["Topology"]
+__all__ = ["MOST_SIZE", "Topology"]
+
+MOST_SIZE = 2**31  # what each number must be less than
 
 
 @dataclass(frozen=True, init=False)
@@ -73,6 +75,8 @@ class Topology:
             object.__setattr__(self, name, integer(name, number))
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if getattr(self, name) >= MOST_SIZE:
+                raise ValueError(f"{name} must be less than {MOST_SIZE}, got {getattr(self, name)}")
         self._must_divide("num_replicas", "num_gpus")
         if self.is_hierarchical:
             self._must_divide("num_logical", "num_groups")
@@ -85,7 +89,8 @@ class Topology:
 
     def _must_divide(self, whole: str, part: str) -> None:
         if getattr(self, whole) % getattr(self, part):
-            raise ValueError(f"{whole} ({getattr(self, whole)}) must be a multiple of {part} ({getattr(self, part)})")
+            said = "the number of experts" if whole == "num_logical" else whole
+            raise ValueError(f"{said} ({getattr(self, whole)}) must be a multiple of {part} ({getattr(self, part)})")
 
     @property
     def is_hierarchical(self) -> bool:

@@ -1,4 +1,4 @@
-"""How is all that plans on a CPU compiled before it is wanted?"""
+"""How is all that plans compiled before it is wanted?"""
 
 from __future__ import annotations
 
@@ -7,22 +7,54 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numba import config
 
 from .api import balanced_packing, rebalance_experts, replicate_experts
+from .backend import why_not_compile, why_not_cuda
+from .cpu import cache_folder
+from .kept import not_kept
 from .planner import Planner
 
-__all__ = ["warm"]
+__all__ = ["warm", "warm_for_gpu"]
 
 NUMBERS = 288, 8, 4, 32
 
 
 def warm() -> Iterator[tuple[str, float]]:
-    """Compile one thing after the other, in all its forms; give what it was and the seconds that it took."""
+    """Compile all that plans on a CPU, one thing after the other; give what it was and the seconds that it took."""
+    _must_be_kept(cache_folder())
     for dtype in (np.float32, np.float64):
         for what, call in _calls(np.ones((16, 256), dtype)):
-            begin = time.perf_counter()
-            call()
-            yield f"{np.dtype(dtype).name} {what}", time.perf_counter() - begin
+            yield f"{np.dtype(dtype).name} {what}", _seconds(call)
+
+
+def warm_for_gpu(capability: tuple[int, int] | None) -> Iterator[tuple[str, float]]:
+    """Compile likewise for GPUs of a compute capability, of which none need be here; without one, for the current GPU."""
+    reason = why_not_compile() if capability else why_not_cuda()
+    if reason is not None:
+        raise ValueError(f"to compile for a GPU, there must be numba-cuda and a GPU or its compute capability, but {reason}")
+    if getattr(config, "ENABLE_CUDASIM", False):  # which only numba-cuda knows
+        raise ValueError("to compile for a GPU, NUMBA_ENABLE_CUDASIM must not be set: the simulator compiles nothing")
+    from .gpu.ahead import ahead
+    from .gpu.kernels import KERNELS
+
+    _must_be_kept(KERNELS.place.stats.cache_path)
+    for what, call in ahead(capability):
+        yield what, _seconds(call)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """Call something that compiles, and give how long that took."""
+    begin = time.perf_counter()
+    call()
+    if not_kept:
+        raise not_kept.pop()
+    return time.perf_counter() - begin
+
+
+def _must_be_kept(folder: str | None) -> None:
+    if folder is None:
+        raise ValueError("to keep what is compiled there must be a folder that can be written to: name one in NUMBA_CACHE_DIR")
 
 
 def _calls(weight: Any) -> list[tuple[str, Callable[[], object]]]:

@@ -121,6 +121,57 @@ def test_unknown_libraries_get_numpy_arrays():
     assert_same(plan_experts(Exporter(COUNTS.astype(np.float32)), *NUMBERS))
 
 
+class Halves:
+    """An array of halves on a GPU, and the library that converts it, where its device is current, and that device."""
+
+    __name__ = "halves"
+    shape, ndim, dtype, float32 = (3, 16), 2, np.dtype(np.float16), np.dtype(np.float32)
+
+    def __init__(self):
+        self.device, self.is_current, self.converted = self, False, 0
+
+    def __enter__(self):
+        self.is_current = True
+
+    def __exit__(self, *reason):
+        self.is_current = False
+
+    def __dlpack__(self, **options):
+        raise AssertionError("nobody on a CPU may look at what lies on a GPU")
+
+    def __dlpack_device__(self):
+        return 2, 1
+
+    def __array_namespace__(self, api_version=None):
+        return self
+
+    def astype(self, array, dtype):
+        assert array is self
+        assert self.is_current
+        self.converted += 1
+        return array
+
+
+def test_libraries_on_a_gpu_must_be_known():
+    """On a GPU it must be known on which stream a library works."""
+    with pytest.raises(TypeError, match="weight on a GPU must be an array of torch or CuPy, got Halves"):
+        plan_experts(Halves(), *NUMBERS)
+
+
+def test_halves_are_converted_on_their_own_gpu(monkeypatch):
+    """CuPy allocates on the current GPU: while it converts an array, that is the array's."""
+    monkeypatch.setattr("array_api_compat.is_cupy_array", lambda array: isinstance(array, Halves))
+    weight = Halves()
+    receive_weight(weight)
+    assert (weight.converted, weight.is_current) == (1, False)
+
+
+def test_sparse_arrays_are_refused():
+    """What is not dense is refused with what came."""
+    with pytest.raises(TypeError, match=r"weight must be dense, got a Tensor of torch\.float32 in torch\.sparse_coo"):
+        plan_experts(torch.eye(16).to_sparse(), *NUMBERS)
+
+
 def test_the_other_functions_speak_torch_too():
     """All public functions give back what they were given."""
     tensor = torch.from_numpy(COUNTS.astype(np.float32))

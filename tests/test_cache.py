@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import eplb_numba
 
 REPLICATE = """
@@ -57,4 +59,24 @@ def test_what_is_compiled_in_two_ways_is_kept_apart(tmp_path):
 def test_without_a_place_for_the_cache():
     """Where Numba finds no folder that it may write to, kernels are compiled for this process alone."""
     program = "from numba.core import caching; caching.CacheImpl._locator_classes = []" + REPLICATE
-    assert run(program, Path(eplb_numba.__file__).parent.parent)[0] == "[[0, 0, 0, 1, 2]]"
+    folder = Path(eplb_numba.__file__).parent.parent
+    assert run(program, folder)[0] == "[[0, 0, 0, 1, 2]]"
+    nowhere = "from numba.core import caching; caching.CacheImpl._locator_classes = []\n"
+    assert (
+        "none can be written to"
+        in run(nowhere + "from eplb_numba.info import gather_info; print(gather_info()['cache'])", folder)[0]
+    )
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(nowhere + "from eplb_numba.warm import warm; next(warm())", folder)
+    assert "name one in NUMBA_CACHE_DIR" in failed.value.stderr
+
+
+def test_a_full_disk(tmp_path):
+    """Where what was compiled cannot be written, plans are made all the same, and only warm says so."""
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, -1))\n"
+    folder, cache = Path(eplb_numba.__file__).parent.parent, {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):
+        assert run(full + REPLICATE, folder, **cache) == ["[[0, 0, 0, 1, 2]]", "0"]
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(full + "from eplb_numba.warm import warm; next(warm())", folder, **cache)
+    assert "OSError: [Errno 27] File too large" in failed.value.stderr

@@ -1,6 +1,7 @@
 """Does the command line do what the README says?"""
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -251,3 +252,53 @@ print([function.__name__ for function in functions if function.stats.cache_misse
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_is_no_load_is_named_where_it_stands(tmp_path, capsys):
+    """Shuffled or not, it is the file's step that is named."""
+    trace = np.ones((12, 2, 8), np.float32)
+    trace[3, 1, 4] = np.nan
+    np.save(tmp_path / "trace.npy", trace)
+    for shuffle in ([], ["--shuffle", "0"]):
+        with pytest.raises(SystemExit):
+            main(["replay", str(tmp_path / "trace.npy"), "--slots", "8", "--gpus", "2", "--history", "2", *shuffle])
+        assert "got nan at (3, 1, 4)" in capsys.readouterr().err
+
+
+def test_warm_for_a_gpu(monkeypatch, capsys):
+    """What is compiled for a GPU is told likewise; `test_driver` has the rest."""
+    asked = []
+    monkeypatch.setattr("eplb_numba.warm.warm_for_gpu", lambda capability: asked.append(capability) or [("all", 1.25)])
+    assert main(["warm", "--backend", "cuda"]) == 0
+    assert main(["warm", "--backend", "cuda", "--capability", "12.0"]) == 0
+    assert capsys.readouterr().out.split() == ["all", "1.2", "s"] * 2
+    assert asked == [None, (12, 0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            ["--backend", "cuda"],
+            "there must be numba-cuda and a GPU or its compute capability, but none",
+        ),
+        (["--backend", "cuda", "--capability", "9"], "--capability: must be like 9.0, got '9'"),
+        (["--capability", "9.0"], "--capability must go with --backend cuda, got --backend cpu"),
+    ],
+)
+def test_what_cannot_be_warmed_is_refused(arguments, reason, monkeypatch, capsys):
+    """What is missing for a GPU, or does not fit together, is told."""
+    monkeypatch.setattr("eplb_numba.warm.why_not_cuda", lambda: "none")
+    with pytest.raises(SystemExit) as stop:
+        main(["warm", *arguments])
+    assert stop.value.code == 2
+    assert reason in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_simulator_compiles_nothing():
+    """Where Numba simulates a GPU, it is told that nothing can be compiled, and nothing else happens."""
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
+    command = [sys.executable, "-m", "eplb_numba", "warm", "--backend", "cuda", "--capability", "9.0"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "NUMBA_ENABLE_CUDASIM must not be set" in done.stderr

@@ -103,9 +103,10 @@ def test_bad_weights(function, weight, error, message):
             ValueError,
             "num_replicas (4) must be at least the number of experts (8): each expert needs a slot",
         ),
-        ((12, 6, 2, 4), ValueError, "num_logical (8) must be a multiple of num_groups (6)"),
+        ((12, 6, 2, 4), ValueError, "the number of experts (8) must be a multiple of num_groups (6)"),
         ((12, 2, 2, 3), ValueError, "num_gpus (3) must be a multiple of num_nodes (2)"),
         ((0, 2, 2, 4), ValueError, "num_replicas must be at least 1, got 0"),
+        ((2**40, 2, 2, 4), ValueError, "num_replicas must be less than 2147483648, got 1099511627776"),
         ((12, -2, 2, 4), ValueError, "num_groups must be at least 1, got -2"),
         ((12, 2, 0, 4), ValueError, "num_nodes must be at least 1, got 0"),
         ((12, 2, 2, 0), ValueError, "num_gpus must be at least 1, got 0"),
@@ -140,6 +141,7 @@ def test_bad_topologies(numbers, error, message):
             ValueError,
             "log2phy_width (2) must be at least 3, the most replicas that an expert can get",
         ),
+        ({"log2phy_width": 2**40}, ValueError, "log2phy_width must be less than 2147483648, got 1099511627776"),
         ({"log2phy_width": 4.0}, TypeError, "log2phy_width must be an integer"),
         ({"backend": ""}, ValueError, "backend must be one of ('cpu', 'cuda'), got ''"),
     ],
@@ -224,7 +226,7 @@ def test_policies_of_numpy_numbers():
         (lambda: replay(WEIGHT, Topology(8, *NUMBERS)), "trace must have the axes (steps, layers, experts), got shape (2, 8)"),
         (lambda: Planner(3, 8, *NUMBERS).plan(WEIGHT), "weight must have 3 layers of 8 experts, got shape (2, 8)"),
         (lambda: Planner(2, 8, *NUMBERS, gpu=-1), "gpu must not be negative, got -1"),
-        (lambda: Topology(7, 8, 2, 2, 4), "num_logical (7) must be a multiple of num_groups (2)"),
+        (lambda: Topology(7, 8, 2, 2, 4), "the number of experts (7) must be a multiple of num_groups (2)"),
     ],
 )
 def test_bad_calls(call, message):

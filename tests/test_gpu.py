@@ -21,6 +21,7 @@ from eplb_numba import (
     Planner,
     Policy,
     Topology,
+    arrays,
     balanced_packing,
     metrics,
     plan_experts,
@@ -145,6 +146,14 @@ class GpuArray:
         """Copy to the CPU."""
         assert device == "cpu"
         return self.array.copy()
+
+
+def is_served(array, served=arrays._is_served_on_gpus):
+    """Let arrays of the simulated GPU be served like those of torch and CuPy."""
+    return isinstance(array, GpuArray) or served(array)
+
+
+arrays._is_served_on_gpus = is_served
 
 
 class GpuLibrary:

@@ -97,6 +97,28 @@ def test_capture_and_replay():
         assert same(plan, plan_experts(load(seed), *SHAPE[2:]))
 
 
+def test_warm_compiles_all_that_plans(tmp_path):
+    """After warm, a new process compiles no kernel.  Only float32 is tried: `test_driver` looks at the other types."""
+    warm = "from eplb_numba.gpu.ahead import ahead; [call() for what, call in ahead(None) if what.startswith('float32 ')]"
+    use = """
+import torch
+from eplb_numba import POLICIES, rebalance_experts
+from eplb_numba.gpu.kernels import KERNELS
+for kind in (torch.float32, torch.bfloat16):
+    steps = torch.randint(1, 9, (3, 4, 256), device="cuda").to(kind)
+    for policy in POLICIES:
+        for numbers in ((288, 8, 4, 32), (288, 1, 1, 32)):
+            rebalance_experts(steps, *numbers, policy=policy)
+            rebalance_experts(steps[0], *numbers, policy=policy)
+assert sum(sum(kernel.stats.cache_hits.values()) for kernel in KERNELS) > 10
+print([kernel.py_func.__name__ for kernel in KERNELS if kernel.stats.cache_misses])
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", warm], check=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", use], check=True, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU here")
 def test_the_tensors_own_gpu_is_used():
     """A tensor on the second GPU is planned there, whichever GPU is current."""

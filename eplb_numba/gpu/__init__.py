@@ -18,13 +18,12 @@ import numpy as np
 
 from ..arrays import Guest
 from ..loads import planned_dtype
-from ..rules.placement import Placement, placement_arrays
+from ..rules.placement import Placement
 from ..rules.rows import Packs, Replicas
-from ..rules.terms import PACKED, Layout, Tactics
-from .kernels import KERNELS
-from .memory import Room, allocate, check_items
-from .orders import Order, lasts, order, order_to_list, orders_of_plan, start, taken_in
-from .site import Site, check_gpu, device, site_of
+from ..rules.terms import Layout, Tactics
+from .memory import Room, allocate, allocate_for_rows, check_items
+from .orders import Order, lasts, order_to_list, orders_of_plan, orders_to_pack, orders_to_replicate, start
+from .site import Site, check_gpu, device, empty_results, site_of
 
 __all__ = ["Workshop", "pack", "plan", "replicate"]
 
@@ -55,7 +54,7 @@ def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> t
     num_layers = guest.shape[-2]
     dtype = planned_dtype(guest)
     with site_of(guest, dtype, tactics) as site:
-        placement, log2phy = _empty_results(site, num_layers, layout, dtype, width)
+        placement, log2phy = empty_results(site, num_layers, layout, dtype, width)
         orders, _memory = _prepare(guest, site, layout, tactics, dtype, width, (*placement, log2phy))
         start(orders, site)
         if width is None:
@@ -121,7 +120,7 @@ class Workshop:
                 is_lasting = bool(self._tactics.is_lasting)
                 self._room = allocate(site.empty, self._num_layers, self._layout, self._tactics, self._dtype, is_lasting)
             if guest.library not in self._results:
-                placement, log2phy = _empty_results(site, self._num_layers, self._layout, self._dtype, self._width)
+                placement, log2phy = empty_results(site, self._num_layers, self._layout, self._dtype, self._width)
                 seen = Placement(*map(device.see, placement)), device.see(log2phy)
                 self._results[guest.library] = Results(placement, log2phy, *seen)
             results = self._results[guest.library]
@@ -138,11 +137,9 @@ class Workshop:
 def pack(guest: Guest, layout: Layout, tactics: Tactics) -> Packs:
     """Pack the items of all rows of a weight."""
     with site_of(guest, planned_dtype(guest), tactics) as site:
-        room = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
+        room = allocate_for_rows(site.empty, guest.shape[0], layout, tactics, planned_dtype(guest))
         packs = Packs(*(site.empty(guest.shape, np.int64) for _ in range(2)))
-        orders, reads, loads = taken_in(site, room.work, False)
-        given = *loads, site.most, layout, tactics, room.scratch, Packs(*map(device.see, packs))
-        start([*orders, order(KERNELS.pack, site, reads, guest.shape[0], *given)], site)
+        start(orders_to_pack(site, layout, tactics, room, Packs(*map(device.see, packs))), site)
         return Packs(*map(site.hand_back, packs))
 
 
@@ -150,23 +147,7 @@ def replicate(guest: Guest, layout: Layout, tactics: Tactics) -> Replicas:
     """Replicate the experts of all rows of a weight."""
     slots = (guest.shape[0], layout.num_replicas)
     with site_of(guest, planned_dtype(guest), tactics) as site:
-        room = allocate(site.empty, guest.shape[0], layout, _plainest(tactics), planned_dtype(guest), False)
+        room = allocate_for_rows(site.empty, guest.shape[0], layout, tactics, planned_dtype(guest))
         replicas = Replicas(*(site.empty(shape, np.int64) for shape in (slots, slots, guest.shape)))
-        orders, reads, loads = taken_in(site, room.work, False)
-        given = *loads, site.most, layout, room.scratch, Replicas(*map(device.see, replicas))
-        start([*orders, order(KERNELS.replicate, site, reads, guest.shape[0], *given)], site)
+        start(orders_to_replicate(site, layout, room, Replicas(*map(device.see, replicas))), site)
         return Replicas(*map(site.hand_back, replicas))
-
-
-def _plainest(tactics: Tactics) -> Tactics:
-    """Give tactics of one try from one start: rows that are only packed or replicated need memory for no more."""
-    return tactics._replace(restarts=1, starts=1, groups=PACKED)
-
-
-def _empty_results(
-    site: Site, num_layers: int, layout: Layout, dtype: np.dtype[Any], width: int | None
-) -> tuple[Placement, Any]:
-    """Let the caller's library allocate what a plan is written to."""
-    placement = Placement(*(site.empty(shape, kind) for shape, kind in placement_arrays(num_layers, layout, dtype)))
-    shape = (1, 1, 1) if width is None else (num_layers, layout.num_logical, width)
-    return placement, site.empty(shape, np.int64)

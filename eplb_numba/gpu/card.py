@@ -155,20 +155,24 @@ class Launch:
         self._addresses: list[tuple[int, int, int]] = []
         for argument in arguments:
             _take_apart(argument, kinds, self._parameters, self._addresses)
-        self._entry = _enter(_compile(kernel, tuple(kinds), arguments if first is None else (first, *arguments)))
+        self._compiled = _compile(kernel, tuple(kinds), arguments if first is None else (first, *arguments))
+        self._entry: Any = None
         self._config = LaunchConfig(grid=(blocks, 1, 1), block=(lanes, 1, 1), shmem_size=shared_bytes)
 
     def moved(self, to: dict[int, int]) -> Launch:
         """Give the same launch for arrays in other memory; for each piece of memory, where it was and where it is now."""
         launch = object.__new__(type(self))
-        launch._addresses, launch._entry, launch._config = self._addresses, self._entry, self._config
+        launch._addresses, launch._config = self._addresses, self._config
+        launch._compiled, launch._entry = self._compiled, self._entry
         launch._parameters = self._parameters.copy()
         for place, origin, offset in self._addresses:
             launch._parameters[place] = to[origin] + offset
         return launch
 
     def start(self, stream: Stream, first: View | None) -> None:
-        """Start it on a stream."""
+        """Start it on a stream of the current GPU, which is the same each time."""
+        if self._entry is None:
+            self._entry = _enter(self._compiled)
         if first is None:
             launch(stream, self._config, self._entry, *self._parameters)
         else:

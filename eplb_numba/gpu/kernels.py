@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from numba import config, cuda
 
-from ..stamp import stamped
+from ..kept import compiled_and_kept
 from .block import MOST_REGISTERS
 from .lasting import deliver_lasting, outlast_nodes, read_windows
 from .planning import assign_to_nodes, deliver_best, list_layers, place_nodes, prepare_nodes
@@ -17,13 +17,9 @@ __all__ = ["KERNELS"]
 
 
 def _compiled(function: Any, **options: Any) -> Any:
-    """Compile a kernel when it is launched; keep it on disk if there is a place to."""
     if config.ENABLE_CUDASIM:  # it compiles nothing, and knows no options of that
-        return cuda.jit(stamped(function, options))
-    try:
-        return cuda.jit(cache=True, **options)(stamped(function, options))
-    except RuntimeError:  # Numba has found no folder that it may write to
-        return cuda.jit(**options)(stamped(function, options))
+        return cuda.jit(function)
+    return compiled_and_kept(cuda.jit, function, **options)
 
 
 class Kernels(NamedTuple):

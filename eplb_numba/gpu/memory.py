@@ -11,13 +11,14 @@ from numba import config
 
 from ..rules.groups import first_try
 from ..rules.scratch import bench_size, outlook_size, stage_size, window_size
-from ..rules.terms import Layout, Tactics
+from ..rules.terms import PACKED, Layout, Tactics
 from .block import OFFER_BYTES, SHARED_BYTES
 from .prepared import Prepared, prepared_size
 from .site import Allocator, device
 
 __all__ = [
     "KEPT_APART",
+    "MANY_SHARE",
     "NOBODY_ASKS",
     "PUT_TOGETHER",
     "InGlobal",
@@ -26,6 +27,7 @@ __all__ = [
     "Starts",
     "Work",
     "allocate",
+    "allocate_for_rows",
     "check_items",
     "shared_end",
 ]
@@ -153,6 +155,11 @@ def allocate(
         InShared(*outlook, outlook_begin) if outlook_end else InGlobal(*outlook),
         seen_starts,
     )
+
+
+def allocate_for_rows(empty: Allocator, num_rows: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any]) -> Room:
+    """Allocate likewise for rows that are only packed or replicated: they need memory for one try from one start."""
+    return allocate(empty, num_rows, layout, tactics._replace(restarts=1, starts=1, groups=PACKED), dtype, False)
 
 
 def _nodes_in_common(num_tries: int, starts_at_once: int, layout: Layout) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..rules.placement import Placement
+from ..rules.rows import Packs, Replicas
 from ..rules.terms import WHERE_CHEAP, Layout, Tactics
 from .block import COPYING_LANES, LANES, LASTING_LANES, MANY_LANES
 from .kernels import KERNELS
 from .memory import KEPT_APART, PUT_TOGETHER, InGlobal, InShared, Room, Work, shared_end
 from .site import Site, device
 
-__all__ = ["Order", "lasts", "order", "order_to_list", "orders_of_plan", "start", "taken_in"]
+__all__ = ["Order", "lasts", "order_to_list", "orders_of_plan", "orders_to_pack", "orders_to_replicate", "start"]
 
 
 class Order(NamedTuple):
@@ -33,20 +34,20 @@ def orders_of_plan(
     work, scratch, _, starts = room
     num_layers, num_tries = work.stage_values.shape[:2]
     is_lasting = lasts(site, tactics)
-    orders, reads, loads = taken_in(site, work, is_lasting)
+    orders, reads, loads = _taken_in(site, work, is_lasting)
     given = *loads, site.most, layout, tactics, work, scratch
     if layout.num_groups > layout.num_nodes or num_tries > 1 or starts is not None:
-        orders.append(order(KERNELS.assign, site, reads, num_layers * work.assigners, *given))
+        orders.append(_order(KERNELS.assign, site, reads, num_layers * work.assigners, *given))
     parts, prepared = num_layers * num_tries * layout.num_nodes, work.prepared.values.shape[1]
     if prepared > 0:
-        orders.append(order(KERNELS.prepare, site, reads, num_layers * prepared, *given))
+        orders.append(_order(KERNELS.prepare, site, reads, num_layers * prepared, *given))
     if starts is None:
-        orders.append(order(KERNELS.place, site, reads, parts, *given))
+        orders.append(_order(KERNELS.place, site, reads, parts, *given))
     else:
         for together in (KEPT_APART, PUT_TOGETHER) if tactics.apart == WHERE_CHEAP else (KEPT_APART,):
-            orders.append(order(KERNELS.place_start, site, reads, parts * tactics.starts, *given, starts, together))
+            orders.append(_order(KERNELS.place_start, site, reads, parts * tactics.starts, *given, starts, together))
     listed = placement, log2phy, lists and not is_lasting
-    orders.append(order(KERNELS.deliver, site, None, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES))
+    orders.append(_order(KERNELS.deliver, site, None, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES))
     if is_lasting:
         orders += _lasting_orders(site, layout, tactics, room, placement, log2phy, lists)
     return orders
@@ -66,18 +67,32 @@ def _lasting_orders(
     outlast = layout, tactics, work, room.scratch, room.outlook
     listed = layout, work, placement, log2phy, lists
     return (
-        order(KERNELS.read_window, site, "steps", num_layers, *read, lanes=LASTING_LANES, more_bytes=window_bytes),
-        order(kernel, site, None, num_layers * layout.num_nodes, *outlast, lanes=lanes),
-        order(KERNELS.deliver_again, site, None, num_layers, *listed, lanes=COPYING_LANES),
+        _order(KERNELS.read_window, site, "steps", num_layers, *read, lanes=LASTING_LANES, more_bytes=window_bytes),
+        _order(kernel, site, None, num_layers * layout.num_nodes, *outlast, lanes=lanes),
+        _order(KERNELS.deliver_again, site, None, num_layers, *listed, lanes=COPYING_LANES),
     )
 
 
 def order_to_list(site: Site, placement: Placement, log2phy: Any) -> Order:
     """Prepare what lists the slots of a placement, once it is known how wide log2phy must be."""
-    return order(KERNELS.list_slots, site, None, len(log2phy), placement, log2phy, lanes=COPYING_LANES)
+    return _order(KERNELS.list_slots, site, None, len(log2phy), placement, log2phy, lanes=COPYING_LANES)
 
 
-def taken_in(site: Site, work: Work, is_lasting: bool) -> tuple[list[Order], str | None, tuple[Any, ...]]:
+def orders_to_pack(site: Site, layout: Layout, tactics: Tactics, room: Room, packs: Packs) -> list[Order]:
+    """Prepare what packs the items of each row."""
+    orders, reads, loads = _taken_in(site, room.work, False)
+    given = *loads, site.most, layout, tactics, room.scratch, packs
+    return [*orders, _order(KERNELS.pack, site, reads, len(packs.pack_index), *given)]
+
+
+def orders_to_replicate(site: Site, layout: Layout, room: Room, replicas: Replicas) -> list[Order]:
+    """Prepare what replicates the experts of each row."""
+    orders, reads, loads = _taken_in(site, room.work, False)
+    given = *loads, site.most, layout, room.scratch, replicas
+    return [*orders, _order(KERNELS.replicate, site, reads, len(replicas.logcnt), *given)]
+
+
+def _taken_in(site: Site, work: Work, is_lasting: bool) -> tuple[list[Order], str | None, tuple[Any, ...]]:
     """Bring a weight to (1, layers, experts) in the planned type: the caller's own memory where it is that already.
 
     Give what has to be ordered for that, and what is read afterwards: something of the site, or the loads that are given.
@@ -87,10 +102,10 @@ def taken_in(site: Site, work: Work, is_lasting: bool) -> tuple[list[Order], str
     if len(weight) == 1 and weight.dtype == work.loads.dtype and device.is_dense(weight) and not is_lasting:
         return [], "weight", ()
     given = site.zero, site.top, site.most, work
-    return [order(KERNELS.intake, site, "weight", weight.shape[1], *given, lanes=COPYING_LANES)], None, (work.loads,)
+    return [_order(KERNELS.intake, site, "weight", weight.shape[1], *given, lanes=COPYING_LANES)], None, (work.loads,)
 
 
-def order(
+def _order(
     kernel: Any,
     site: Site,
     reads: str | None,

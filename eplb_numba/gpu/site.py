@@ -12,16 +12,16 @@ from numba import config, cuda
 
 from ..arrays import Guest
 from ..loads import most_of, planned_loads, planned_steps
-from ..rules.terms import Tactics
+from ..rules.placement import Placement, placement_arrays
+from ..rules.terms import Layout, Tactics
+from .block import LEAST_CAPABILITY
 
 if config.ENABLE_CUDASIM:
     from . import simulated as device
 else:
     from . import card as device  # type: ignore[no-redef]
 
-__all__ = ["Allocator", "Site", "check_gpu", "device", "site_of"]
-
-LEAST_CAPABILITY = (8, 0)
+__all__ = ["Allocator", "Site", "check_gpu", "device", "empty_results", "limits_of", "site_of"]
 
 Allocator = Callable[[tuple[int, ...], Any], Any]
 
@@ -42,7 +42,6 @@ class Site(NamedTuple):
 @contextmanager
 def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Site]:
     """Go to the GPU of a guest; one from the CPU is carried to the current GPU, and its results back."""
-    kind = guest.dtype
     if guest.gpu is None:
         _check_capability(getattr(cuda.get_current_device(), "id", 0))  # the simulator's has none
         weight = device.as_window(device.carry_over(planned_loads(guest)))
@@ -54,13 +53,18 @@ def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Si
 
         yield Site(weight, steps, zero, top, most_of(value), device.stream_of(0), device.empty, hand_back)
         return
-    adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)
-    zero, top = adds_up_in.type(0), adds_up_in.type(np.inf if kind.kind == "f" else np.iinfo(adds_up_in).max)
+    zero, top = limits_of(guest.dtype, value)
     with device.at(guest.gpu):
         _check_capability(guest.gpu)
         seen = device.see(guest.on_gpu)
         weight = seen if len(guest.shape) == 3 else device.as_window(seen)
         yield Site(weight, weight, zero, top, most_of(value), device.stream_of(guest.stream), guest.empty, lambda array: array)
+
+
+def limits_of(kind: np.dtype[Any], value: np.dtype[Any]) -> tuple[Any, Any]:
+    """Give zero and the end of the type in which steps of some kind are added up, where they are planned in another type."""
+    adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)
+    return adds_up_in.type(0), adds_up_in.type(np.inf if kind.kind == "f" else np.iinfo(adds_up_in).max)
 
 
 def check_gpu(gpu: int) -> None:
@@ -78,3 +82,12 @@ def _check_capability(gpu: int) -> None:
     if capability < LEAST_CAPABILITY and not config.ENABLE_CUDASIM:
         found = ".".join(map(str, capability))
         raise RuntimeError(f"a GPU must have compute capability 8.0 or more, but GPU {gpu} has {found}")
+
+
+def empty_results(
+    site: Site, num_layers: int, layout: Layout, dtype: np.dtype[Any], width: int | None
+) -> tuple[Placement, Any]:
+    """Let the caller's library allocate what a plan is written to."""
+    placement = Placement(*(site.empty(shape, kind) for shape, kind in placement_arrays(num_layers, layout, dtype)))
+    shape = (1, 1, 1) if width is None else (num_layers, layout.num_logical, width)
+    return placement, site.empty(shape, np.int64)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
+from eplb_numba import arrays
 from eplb_numba.gpu import card
 
 from ..machine import Compiled, read_program
@@ -111,6 +112,9 @@ class Array:
 
     def max(self):
         return self.to_device("cpu").max()
+
+
+arrays._is_served_on_gpus = lambda array: isinstance(array, Array)
 
 
 class Library:

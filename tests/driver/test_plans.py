@@ -1,16 +1,25 @@
 """What does the driver hear of a plan?  `test_driver` runs this where the double is found in the place of a driver."""
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import product
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numba import cuda
 
-from eplb_numba import Planner, balanced_packing, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import POLICIES, Planner, balanced_packing, plan_experts, rebalance_experts, replicate_experts
 from eplb_numba import gpu as backend
 from eplb_numba.arrays import Guest
 from eplb_numba.gpu import card
+from eplb_numba.gpu.ahead import ahead
+from eplb_numba.gpu.kernels import KERNELS
 from eplb_numba.info import gather_info
+from eplb_numba.warm import warm_for_gpu
 
 from .double import Array, Double, Launch, Library
 
@@ -187,6 +196,85 @@ def test_info_names_the_gpu():
         "driver": "CUDA 13.0",
         "simulated": False,
     }
+
+
+def test_warm_compiles_all_that_plans(monkeypatch):
+    """After warm, all that users may call finds its kernels compiled.  Here nothing is compiled, nor launched."""
+    compiled = set()
+
+    def note(kernel, kinds, arguments):
+        compiled.add((kernel, *(card.typeof(argument, card.Purpose.argument) for argument in arguments)))
+
+    monkeypatch.setattr(card, "_compile", note)
+    monkeypatch.setattr(card.Launch, "start", lambda *given: None)
+    monkeypatch.setattr(backend, "RECIPES", {})
+    monkeypatch.setattr(Array, "max", lambda array: 9)
+    assert [what for what, _ in warm_for_gpu(None)] == [
+        f"{kind} {what}"
+        for kind in ("float32", "float64", "int32", "int64")
+        for what in ("plans", "lasting plans", "packing", "replication")
+    ] + [f"{kind} {what} in float64" for kind in ("float32", "int32", "int64") for what in ("plans", "lasting plans")]
+    warmed = compiled.copy()
+    assert {kernel for kernel, *_ in warmed} == set(KERNELS)
+    policies = [*POLICIES.values(), replace(POLICIES["balanced"], starts=200, restarts=3)]
+    shapes = [
+        (16, *NUMBERS),
+        (16, 24, 1, 1, 4),
+        (16, 24, 2, 2, 4),
+        (256, 288, 1, 1, 32),
+        (256, 288, 8, 4, 32),
+        (384, 480, 1, 1, 96),
+    ]
+    for kind, (experts, *numbers) in product(("float32", "float64", "int32", "int64"), shapes):
+        steps = Array.of(np.ones((2, 3, experts), kind))
+        for policy, weight in product(policies, (steps, steps[0])):
+            for planned in ("float64",) if kind == "float64" else ("float32", "float64"):
+                Planner(3, experts, *numbers, policy=policy, dtype=planned, gpu=0).plan(weight)
+            for width in (None, numbers[0]):
+                rebalance_experts(weight, *numbers, policy=policy, log2phy_width=width)
+        for packs in (2, 8):
+            balanced_packing(Array.of(np.ones((1, experts), kind)), packs)
+        replicate_experts(Array.of(np.ones((1, experts), kind)), numbers[0])
+    assert compiled == warmed
+
+
+@pytest.mark.parametrize("capability", [(9, 0), (8, 0)])
+def test_kernels_compiled_where_there_is_no_gpu(capability, tmp_path):
+    """What was compiled ahead, in a process without a driver, is found by one that plans on such a GPU, and only there."""
+    elsewhere = f"from eplb_numba.gpu.ahead import ahead; dict(ahead({capability}))['float32 replication']()"
+    here = """
+import numpy as np
+from eplb_numba import replicate_experts
+from eplb_numba.gpu.kernels import KERNELS
+from numba.cuda.cudadrv import driver
+from tests.driver.double import Array, Double
+double, linked, linker = Double(), [], driver._Linker
+driver._Linker = lambda **options: linked.append(options) or linker(**options)
+replicate_experts(Array.of(np.ones((1, 16), np.float32)), 24)
+stats = KERNELS.replicate.stats
+print(len(double.launches), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), len(linked))
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    no_driver = {name: value for name, value in environment.items() if name != "LD_LIBRARY_PATH"}
+    subprocess.run([sys.executable, "-c", elsewhere], check=True, env=no_driver)
+    done = subprocess.run([sys.executable, "-c", here], check=True, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == (["1", "1", "0", "0"] if capability == (9, 0) else ["1", "0", "1", "1"])
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (9, 9)])
+def test_a_capability_that_cannot_be_compiled_for(capability):
+    """It is refused with those that there are."""
+    with pytest.raises(ValueError, match=r"must be one of 8\.0, .*9\.0.*, got \d\.\d$"):
+        list(ahead(capability))
+
+
+def test_gpus_that_are_too_old(monkeypatch):
+    """Where no GPU can run the kernels, that is the reason why the backend is missing."""
+    monkeypatch.setattr(cuda, "gpus", [SimpleNamespace(compute_capability=(7, 0)), SimpleNamespace(compute_capability=(7, 5))])
+    reason = "a GPU must have compute capability 8.0 or more, and the best one here has 7.5"
+    assert gather_info()["backends"]["cuda"] == f"missing: {reason}"
+    with pytest.raises(RuntimeError, match=reason):
+        plan_experts(load(0), *NUMBERS, backend="cuda")
 
 
 def test_memory_is_given_back():

@@ -67,8 +67,8 @@ class Memory:
 
 def install(backend):
     """Put this machine in the place of a GPU, which has one stream."""
-    kernels, card = backend.KERNELS, backend.device
-    backend.KERNELS = backend.orders.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
+    kernels, card = backend.orders.KERNELS, backend.device
+    backend.orders.KERNELS = type(kernels)(*(Kernel(kernel.py_func) for kernel in kernels))
     device = SimpleNamespace(id=0, compute_capability=(9, 0))
     backend.site.cuda = SimpleNamespace(gpus=[device], get_current_device=lambda: device)
     card.at = lambda gpu: nullcontext()

@@ -1,4 +1,4 @@
-"""How does a compiled function that was kept on disk know that the rules it was made of are still the same?
+"""How is compiled code kept on disk, and how does it know that the rules it was made of are still the same?
 
 Numba keeps a function under its own code and closure, and does not look at what it calls.  With a digest of all the rules in
 the closure, none that was made of other rules is ever run.
@@ -12,10 +12,33 @@ from importlib import resources
 from types import CellType, FunctionType
 from typing import Any
 
-__all__ = ["stamped"]
+__all__ = ["compiled_and_kept", "not_kept"]
+
+not_kept: list[OSError] = []  # why compiled code could not be written to where it should have been kept
 
 
-def stamped(function: Any, options: dict[str, Any]) -> FunctionType:
+def compiled_and_kept(jit: Any, function: Any, **options: Any) -> Any:
+    """Compile a function when it is called, as one of Numba's decorators does it; keep it on disk if there is a place to."""
+    function = _stamped(function, options)
+    try:
+        compiled = jit(cache=True, **options)(function)
+    except RuntimeError:  # Numba has found no folder that it may write to
+        return jit(**options)(function)
+    if not hasattr(compiled, "_cache"):  # NUMBA_DISABLE_JIT leaves functions as they are
+        return compiled
+    save = compiled._cache.save_overload
+
+    def save_if_possible(signature: Any, overload: Any) -> None:
+        try:
+            save(signature, overload)
+        except OSError as error:  # a full disk is no reason not to plan
+            not_kept.append(error)
+
+    compiled._cache.save_overload = save_if_possible
+    return compiled
+
+
+def _stamped(function: Any, options: dict[str, Any]) -> FunctionType:
     """Give a function without a closure the digest of the rules as one, and the options that it is compiled with.
 
     Numba does not look at those either, and a function may be compiled in several ways.

@@ -11,13 +11,14 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["REAL_NUMBERS", "Guest", "receive"]
+__all__ = ["LEAST_CAPABILITY", "REAL_NUMBERS", "Guest", "receive"]
 
 REAL_NUMBERS = "integers of up to 64 bits, or floats of 16 to 64 bits"
 
 # DLPack's numbers for memory that a CPU may read, and that a CUDA GPU may.
 ON_CPU = {1: "CPU", 3: "pinned CPU"}
 ON_GPU = {2: "CUDA", 13: "managed CUDA"}
+LEAST_CAPABILITY = (8, 0)  # of a GPU that kernels run on: the lanes of its warps reduce in one instruction
 
 
 class Guest:
@@ -65,7 +66,7 @@ class Guest:
             self._array = array = array.detach()
         if hasattr(array, "resolve_neg"):  # torch may note on a view that its memory holds the loads below zero
             self._array = array = array.resolve_neg()
-        if str(getattr(array, "layout", "torch.strided")) != "torch.strided":
+        if array_api_compat.is_torch_array(array) and str(array.layout) != "torch.strided":
             raise TypeError(f"{name} must be dense, got a {_describe(array)} in {array.layout}")
         if device in ON_GPU:
             if not _is_served_on_gpus(array):

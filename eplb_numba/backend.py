@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, get_args
 
-from .arrays import Guest
+from .arrays import LEAST_CAPABILITY, Guest
 
 __all__ = ["Backend", "find_backend", "open_backend", "why_not_compile", "why_not_cuda"]
 
@@ -61,9 +61,9 @@ def _why_too_old() -> str | None:
     """Give the reason why none of the GPUs that there are can run the kernels, or None; the simulator's can."""
     from numba import config, cuda
 
-    from .gpu.block import LEAST_CAPABILITY
-
     found = [tuple(gpu.compute_capability) for gpu in cuda.gpus]
+    if not found:
+        return "numba-cuda finds no GPU"
     if config.ENABLE_CUDASIM or max(found) >= LEAST_CAPABILITY:
         return None
     least, most = (".".join(map(str, capability)) for capability in (LEAST_CAPABILITY, max(found)))

@@ -16,8 +16,6 @@ __all__ = ["gather_info"]
 
 def gather_info() -> dict[str, Any]:
     """Gather versions, backends, the threading layer, the cache folder and the GPU, ready for JSON."""
-    from .cpu import cache_folder
-
     reason = why_not_cuda()
     return {
         "versions": {
@@ -29,9 +27,20 @@ def gather_info() -> dict[str, Any]:
         "threads": threads_at_hand(),
         "threading_layer": _threading_layer(),
         "cpus": os.cpu_count(),
-        "cache": cache_folder() or "none can be written to: each process compiles for itself",
+        "cache": _cache(),
         "gpu": _gpu() if reason is None else None,
     }
+
+
+def _cache() -> str:
+    """Tell where compiled code is kept; each folder of the package has one of its own there."""
+    import numba
+
+    from .cpu import cache_folder
+
+    if cache_folder() is None:
+        return "none can be written to, or nothing is compiled: each process is on its own"
+    return numba.config.CACHE_DIR or "beside the package, or in the user's cache folder"
 
 
 def _version_of(name: str) -> str | None:

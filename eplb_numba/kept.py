@@ -7,8 +7,10 @@ the closure, none that was made of other rules is ever run.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from types import CellType, FunctionType
 from typing import Any
 
@@ -33,6 +35,9 @@ def compiled_and_kept(jit: Any, function: Any, **options: Any) -> Any:
             save(signature, overload)
         except OSError as error:  # a full disk is no reason not to plan
             not_kept.append(error)
+            # The index is written before what it names, where there may still lie what other rules became.
+            with suppress(OSError):
+                Path(compiled._cache._cache_file._index_path).unlink(missing_ok=True)
 
     compiled._cache.save_overload = save_if_possible
     return compiled

@@ -71,6 +71,21 @@ def test_without_a_place_for_the_cache():
     assert "name one in NUMBA_CACHE_DIR" in failed.value.stderr
 
 
+def test_a_full_disk_after_an_upgrade(tmp_path):
+    """What could not be written is not taken for what older rules became, which has the same name."""
+    shutil.copytree(Path(eplb_numba.__file__).parent, tmp_path / "eplb_numba", ignore=shutil.ignore_patterns("__pycache__"))
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert run(REPLICATE, tmp_path, **cache) == ["[[0, 0, 0, 1, 2]]", "0"]
+    rows = tmp_path / "eplb_numba" / "rules" / "rows.py"
+    before = rows.read_text()
+    after = before.replace("replicas.rank[row, slot] = ", "replicas.rank[row, slot] = 100 + ")
+    assert after != before
+    rows.write_text(after)
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, -1))\n"
+    assert run(full + REPLICATE, tmp_path, **cache) == ["[[100, 100, 100, 101, 102]]", "0"]
+    assert run(REPLICATE, tmp_path, **cache) == ["[[100, 100, 100, 101, 102]]", "0"]
+
+
 def test_a_full_disk(tmp_path):
     """Where what was compiled cannot be written, plans are made all the same, and only warm says so."""
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, -1))\n"

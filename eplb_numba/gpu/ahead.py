@@ -17,13 +17,13 @@ from numba import cuda
 from numba.cuda import dispatcher
 from numba.cuda.cudadrv import devices, nvrtc
 
+from ..arrays import LEAST_CAPABILITY
 from ..loads import most_of
 from ..policy import POLICIES
 from ..rules.placement import Placement
 from ..rules.rows import Packs, Replicas
 from ..rules.terms import layout_of, tactics_of
 from ..topology import Topology
-from .block import LEAST_CAPABILITY
 from .memory import MANY_SHARE, allocate, allocate_for_rows
 from .orders import lasts, order_to_list, orders_of_plan, orders_to_pack, orders_to_replicate
 from .site import Site, device, empty_results, limits_of
@@ -43,7 +43,8 @@ STARTS = POLICIES["balanced"]
 def ahead(capability: tuple[int, int] | None) -> Iterator[tuple[str, Callable[[], None]]]:
     """Name what is to be compiled, and give what does so, for GPUs of a compute capability; without one, for the current GPU.
 
-    It is what plans dense weights of some types, where scratch fits into shared memory.
+    It is what plans dense weights of some types, where scratch fits into shared memory.  A process that does this does nothing
+    else meanwhile, and compiles for one compute capability: Numba knows kernels by their types alone.
     """
     supported = [number for number in nvrtc.get_supported_ccs() if number >= LEAST_CAPABILITY]
     capability = capability or cuda.get_current_device().compute_capability

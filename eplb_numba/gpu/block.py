@@ -7,7 +7,6 @@ __all__ = [
     "COPYING_LANES",
     "LANES",
     "LASTING_LANES",
-    "LEAST_CAPABILITY",
     "MANY_LANES",
     "MOST_REGISTERS",
     "OFFER_BYTES",
@@ -16,8 +15,6 @@ __all__ = [
     "WARPS",
     "WARP_BITS",
 ]
-
-LEAST_CAPABILITY = (8, 0)  # of a GPU: the lanes of its warps reduce in one instruction
 
 # Whole warps, a power of two of them, at most WARPS.
 LANES = 32  # for a plan: one warp, whose lanes wait for each other at little cost; most of what plans takes that for granted

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import config, cuda
 
-from ..arrays import Guest
+from ..arrays import LEAST_CAPABILITY, Guest
 from ..loads import most_of, planned_loads, planned_steps
 from ..rules.placement import Placement, placement_arrays
 from ..rules.terms import Layout, Tactics
-from .block import LEAST_CAPABILITY
 
 if config.ENABLE_CUDASIM:
     from . import simulated as device

@@ -3,7 +3,8 @@
 from . import threads  # noqa: F401, I001  # first: it watches for forks from now on
 from . import metrics
 from .api import balanced_packing, rebalance_experts, replicate_experts
-from .planner import Plan, Planner, plan_experts
+from .plan import Plan, plan_experts
+from .planner import Planner
 from .policy import POLICIES, Policy
 from .replay import Replay, replay
 from .topology import Topology

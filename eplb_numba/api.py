@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 from .arrays import receive
 from .backend import Backend, find_backend
 from .loads import planned_dtype
-from .planner import plan_experts
+from .plan import plan_experts
 from .policy import Policy, check_seed, find_policy
 from .topology import Topology, integer
 

@@ -11,10 +11,11 @@ from .arrays import Guest
 from .kept import compiled_and_kept
 from .loads import planned_loads, planned_steps
 from .rules.outlast import outlast_layers
+from .rules.outlook import outlook_size, window_size
 from .rules.place import plan_layers
 from .rules.placement import Placement, list_slots, placement_arrays
 from .rules.rows import Packs, Replicas, pack_rows, replicate_rows
-from .rules.scratch import bench_size, outlook_size, stage_size, window_size
+from .rules.scratch import bench_size, stage_size
 from .rules.terms import Job, Layout, Tables, Tactics
 from .threads import threads_at_hand
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .planner import Plan, plan_experts
+from .plan import Plan, plan_experts
 from .topology import Topology
 
 __all__ = ["demo"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .arrays import receive
 from .loads import planned_loads
 from .metrics import balancedness
-from .planner import plan_experts
+from .plan import plan_experts
 from .policy import Policy, find_policy
 from .topology import Topology, integer
 

@@ -17,15 +17,16 @@ from eplb_numba.rules.node import load_node, place_node, prepare_node
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.norm import eighth, look_up
 from eplb_numba.rules.outlast import outlast_layers
+from eplb_numba.rules.outlook import Sheet, cut_outlook, outlook_size, window_size
 from eplb_numba.rules.place import plan_layers
 from eplb_numba.rules.placement import Placement, placement_arrays
 from eplb_numba.rules.promise import promise, reach_of
 from eplb_numba.rules.rows import Packs, Replicas, pack_rows, replicate_rows
 from eplb_numba.rules.scenarios import clear_rest
-from eplb_numba.rules.scratch import bench_size, cut_outlook, cut_stage, cut_tools, outlook_size, stage_size, window_size
+from eplb_numba.rules.scratch import bench_size, cut_stage, cut_tools, stage_size
 from eplb_numba.rules.sort import DIGITS, FEW, MANY, MARKS, NO_END, sort_descending
 from eplb_numba.rules.swap import best_pair_swap
-from eplb_numba.rules.terms import Bench, Job, Sheet, Tables, layout_of, tactics_of
+from eplb_numba.rules.terms import Bench, Job, Tables, layout_of, tactics_of
 
 from . import reference
 from .cases import QUICK_POLICIES, problems

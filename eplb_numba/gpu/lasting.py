@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rules.outlast import outlast_node
+from ..rules.outlook import cut_window
 from ..rules.placement import deliver, list_slots, restage
-from ..rules.scratch import cut_window
 from ..rules.window import note_window, read_window
 from ..rules.words import parts, strip
 from .own import loads_and_tools, ours, outlook_of, shared_of, stage_of

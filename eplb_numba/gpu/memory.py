@@ -10,7 +10,8 @@ import numpy as np
 from numba import config
 
 from ..rules.groups import first_try
-from ..rules.scratch import bench_size, outlook_size, stage_size, window_size
+from ..rules.outlook import outlook_size, window_size
+from ..rules.scratch import bench_size, stage_size
 from ..rules.terms import PACKED, Layout, Tactics
 from .block import OFFER_BYTES, SHARED_BYTES
 from .prepared import Prepared, prepared_size

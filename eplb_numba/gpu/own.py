@@ -10,8 +10,9 @@ from numba import config, cuda
 
 from ..rules.intake import take_in
 from ..rules.node import load_node
-from ..rules.scratch import cut_outlook, cut_stage, cut_tools
-from ..rules.terms import Bench, Kept, Layout, Outlook, Sheet, Stage, Tools
+from ..rules.outlook import Outlook, Sheet, cut_outlook
+from ..rules.scratch import cut_stage, cut_tools
+from ..rules.terms import Bench, Kept, Layout, Stage, Tools
 from ..rules.words import parts, rule, strip
 from .memory import InGlobal, InShared, Starts, Work
 

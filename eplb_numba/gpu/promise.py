@@ -12,9 +12,8 @@ from numba.cuda.extending import register_jitable as jit
 
 from ..rules.exchange import LEAST_GAIN, may_trade
 from ..rules.norm import eighth, seventh
+from ..rules.outlook import MOST_SCENARIOS, recall_outlook
 from ..rules.promise import MARGIN, bend_of, margin_of
-from ..rules.scratch import recall_outlook
-from ..rules.terms import MOST_SCENARIOS
 from ..rules.words import lane, lanes, times
 from .block import ALL, WARP
 from .instructions import added, either, quotient

@@ -9,9 +9,8 @@ from numba.cuda.extending import register_jitable as jit
 
 from ..rules import spread
 from ..rules.norm import eighth
-from ..rules.scratch import recall_outlook
+from ..rules.outlook import MOST_SCENARIOS, recall_outlook
 from ..rules.spread import has_room, pack_one_by_one
-from ..rules.terms import MOST_SCENARIOS
 from ..rules.words import barrier, best_lane, lane, mine, times
 from .block import ALL, WARP
 from .instructions import among, either, first_of, quotient

@@ -7,7 +7,7 @@ from numba import cuda
 from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
-from ..rules import refine
+from ..rules import relief
 from ..rules.scratch import recall
 from ..rules.sums import total_in_line
 from ..rules.words import barrier, lane, mine
@@ -225,5 +225,5 @@ def _rank_again(loads, ranking, spare, one, other):  # type: ignore[no-untyped-d
     barrier()
 
 
-overload(refine.sort_packs, target="cuda")(_sort_packs)
-overload(refine.carry_out, target="cuda")(_carry_out)
+overload(relief.sort_packs, target="cuda")(_sort_packs)
+overload(relief.carry_out, target="cuda")(_carry_out)

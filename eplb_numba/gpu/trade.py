@@ -9,11 +9,10 @@ from numba.cuda.extending import register_jitable as jit
 
 from ..rules import trade
 from ..rules.norm import add_up
+from ..rules.outlook import MOST_SCENARIOS, recall_outlook
 from ..rules.promise import reach_of
 from ..rules.scenarios import clear_rest
-from ..rules.scratch import recall_outlook
 from ..rules.sums import total_in_line
-from ..rules.terms import MOST_SCENARIOS
 from ..rules.trade import slope_of
 from ..rules.words import barrier, lane, parts, times
 from .block import WARP

@@ -8,7 +8,7 @@ from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
 from ..rules import sums, window
-from ..rules.terms import MOST_STEPS, STEP_STRIDE
+from ..rules.outlook import MOST_STEPS, STEP_STRIDE
 from ..rules.words import barrier, lane, lanes, mine, times
 from .instructions import either
 from .strips import rest

@@ -14,9 +14,10 @@ from numba.cuda import libdevice, types
 from numba.cuda.extending import overload
 from numba.cuda.extending import register_jitable as jit
 
-from ..rules import noise, scratch, sums, words
-from ..rules.scratch import cut_outlook, cut_stage, cut_tools
-from ..rules.terms import Bench, Layout, Sheet
+from ..rules import noise, outlook, scratch, sums, words
+from ..rules.outlook import Sheet, cut_outlook
+from ..rules.scratch import cut_stage, cut_tools
+from ..rules.terms import Bench, Layout
 from ..rules.words import lane, lanes
 from . import contests, digits, elements, greedy, lists, pairs, replicas, search, spread, swaps, trade, turns, window  # noqa: F401  # what else they mean
 from .block import ALL, WARP
@@ -169,5 +170,5 @@ overload(words.times, target="cuda")(_times)
 overload(noise.stir, target="cuda")(_stir)
 overload(sums.total_of, target="cuda")(_total_of)
 overload(scratch.recall, target="cuda")(_recall)
-overload(scratch.recall_outlook, target="cuda")(_recall_outlook)
+overload(outlook.recall_outlook, target="cuda")(_recall_outlook)
 overload(scratch.recall_stage, target="cuda")(_recall_stage)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .norm import eighth
+from .outlook import Outlook
 from .promise import promise
 from .scenarios import column_of, rows_of
-from .terms import Outlook
 from .words import barrier, best_lane, inlined_word, lanes, mine, mine_from, parts, rule, times
 
 __all__ = ["LEAST_GAIN", "NONE", "best_of_all", "best_promised", "may_trade"]

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .scratch import recall_outlook
+from .outlook import Outlook, recall_outlook
 from .sums import total_in_line
-from .terms import Outlook
 from .words import barrier, mine, root, rule, times
 
 __all__ = ["add_up", "eighth", "eighth_root", "look_up", "norm_of", "note_total", "seventh"]

@@ -11,11 +11,12 @@ from typing import Any
 from .node import copies_apart, load_node
 from .noise import stir, stream_of
 from .norm import look_up, norm_of
+from .outlook import Outlook, Sheet, Window, cut_outlook, cut_window, recall_outlook
 from .placement import Placement, deliver, restage
-from .scratch import cut_outlook, cut_stage, cut_tools, cut_window, recall_outlook
+from .scratch import cut_stage, cut_tools
 from .spread import pack_over_scenarios, reckon, replicate_by_spread
 from .sums import largest_of
-from .terms import Bench, Job, Outlook, Sheet, Stage, Tables, Tactics, Tools, Window
+from .terms import Bench, Job, Stage, Tables, Tactics, Tools
 from .trade import trade
 from .window import read_window
 from .words import barrier, lane, mine, rule

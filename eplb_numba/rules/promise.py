@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .norm import seventh
+from .outlook import MOST_SCENARIOS, Outlook
 from .scenarios import column_of, rows_of
 from .sums import largest_here
-from .terms import MOST_SCENARIOS, Outlook
 from .words import barrier, best_lane, fused_word, inlined_word, mine, mine_from, rule, times
 
 __all__ = ["MARGIN", "bend_of", "margin_of", "promise", "reach_of"]

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .scratch import recall_outlook
-from .terms import MOST_SCENARIOS, Outlook
+from .outlook import MOST_SCENARIOS, Outlook, recall_outlook
 from .words import barrier, inlined_word, mine_from, rule
 
 __all__ = ["clear_rest", "column_of", "rows_of", "totals_of"]

@@ -5,6 +5,7 @@ On a CPU it is cut once.  A GPU has too few registers to keep all arrays at hand
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,39 +16,19 @@ from numba.extending import lower_builtin, type_callable
 
 from .bracket import Bracket
 from .sort import DIGITS, MARKS
-from .terms import (
-    MOST_SCENARIOS,
-    MOST_STEPS,
-    STEP_STRIDE,
-    Bench,
-    Desk,
-    Draft,
-    Items,
-    Kept,
-    Layout,
-    Node,
-    Outlook,
-    Packing,
-    Pairs,
-    Sheet,
-    Stage,
-    Tools,
-    Window,
-)
+from .terms import Bench, Desk, Draft, Items, Kept, Layout, Node, Packing, Pairs, Stage, Tools
 from .words import OfGPU, aside, rule, take
 
 __all__ = [
     "bench_size",
-    "cut_outlook",
     "cut_stage",
     "cut_tools",
-    "cut_window",
-    "outlook_size",
+    "endless",
+    "handed_on",
     "recall",
-    "recall_outlook",
     "recall_stage",
     "stage_size",
-    "window_size",
+    "taken",
 ]
 
 MOST_PAIR_SLOTS = 64  # slots of the largest packs between which two items may go for two
@@ -58,53 +39,27 @@ ENDLESS = 2**60
 @lru_cache(maxsize=64)
 def bench_size(layout: Layout, of_gpu: bool) -> tuple[int, int]:
     """Give the number of values and of integers on which the groups or the nodes of a layer can be worked out."""
-    table = _endless(of_gpu)
-    cuts = [_cut(Bench(table, table, layout, of_groups)) for of_groups in (True, False)]
-    return max(ENDLESS - len(values) for _, values, _ in cuts), max(ENDLESS - len(integers) for *_, integers in cuts)
+    table = endless(of_gpu)
+    sizes = [taken(*_cut(Bench(table, table, layout, of_groups))) for of_groups in (True, False)]
+    return max(values for values, _ in sizes), max(integers for _, integers in sizes)
 
 
 @lru_cache(maxsize=64)
 def stage_size(layout: Layout) -> tuple[int, int]:
     """Give the number of values and of integers of a staged layer."""
-    table = _endless(False)
-    _, values_left, integers_left = _cut_stage(Bench(table, table, layout, False))
-    return ENDLESS - len(values_left), ENDLESS - len(integers_left)
+    table = endless(False)
+    return taken(*_cut_stage(Bench(table, table, layout, False)))
 
 
-@lru_cache(maxsize=64)
-def outlook_size(layout: Layout, of_gpu: bool) -> tuple[int, int]:
-    """Give the number of values and of integers of an outlook."""
-    table = _endless(of_gpu)
-    _, values_left, integers_left = _cut_outlook(Sheet(table, table, layout))
-    return ENDLESS - len(values_left), ENDLESS - len(integers_left)
-
-
-def _endless(of_gpu: bool) -> Any:
+def endless(of_gpu: bool) -> Any:
     """Give what can be cut like scratch, and takes no memory."""
     table = np.broadcast_to(np.int32(0), ENDLESS)
     return table.view(OfGPU) if of_gpu else table
 
 
-def window_size(layout: Layout) -> int:
-    """Give the number of values of a window."""
-    return layout.num_logical * STEP_STRIDE + (2 + MOST_STEPS) * MOST_STEPS
-
-
-@rule
-def cut_window(values: Any, layout: Layout) -> Window:
-    """Cut all arrays of a window."""
-    loads, values = take(values, layout.num_logical * STEP_STRIDE)
-    sizes, values = take(values, MOST_STEPS)
-    distances, values = take(values, MOST_STEPS * MOST_STEPS)
-    totals, _ = take(values, MOST_STEPS)
-    return Window(loads, sizes, distances, totals)
-
-
-@rule
-def cut_outlook(sheet: Sheet) -> Outlook:
-    """Cut an outlook."""
-    outlook, _, _ = _cut_outlook(sheet)
-    return outlook
+def taken(_: Any, values_left: Any, integers_left: Any) -> tuple[int, int]:
+    """Give the number of values and of integers that were cut from endless ones."""
+    return ENDLESS - len(values_left), ENDLESS - len(integers_left)
 
 
 @rule
@@ -121,34 +76,30 @@ def cut_stage(bench: Bench) -> Stage:
     return stage
 
 
+def handed_on(recall: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make a word of a function that gives what it is handed: a CPU hands on what is there, a GPU says what it does.
+
+    If it were compiled, it would take and give hundreds of numbers.
+    """
+    type_callable(recall)(lambda context: lambda same: same)  # noqa: ARG005
+    lower_builtin(recall, types.Any)(_same_on_cpu)
+    return recall
+
+
+def _same_on_cpu(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    return impl_ret_borrowed(context, builder, signature.return_type, arguments[0])
+
+
+@handed_on
 def recall(tools: Tools) -> Tools:
     """Give the same tools; on a GPU, cut anew."""
     return tools
 
 
+@handed_on
 def recall_stage(stage: Stage) -> Stage:
     """Give the same stage; on a GPU, cut anew."""
     return stage
-
-
-def recall_outlook(outlook: Outlook) -> Outlook:
-    """Give the same outlook; on a GPU, cut anew."""
-    return outlook
-
-
-@type_callable(recall)
-@type_callable(recall_stage)
-@type_callable(recall_outlook)
-def _type_of_same(context: Any) -> Any:
-    return lambda same: same
-
-
-@lower_builtin(recall, types.Any)
-@lower_builtin(recall_stage, types.Any)
-@lower_builtin(recall_outlook, types.Any)
-def _same_on_cpu(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Hand on what is there: a function that does so would have to be compiled, and take and give hundreds of numbers."""
-    return impl_ret_borrowed(context, builder, signature.return_type, arguments[0])
 
 
 @rule
@@ -216,61 +167,3 @@ def _cut_stage(bench: Bench) -> tuple[Stage, Any, Any]:
     positions, integers = take(integers, layout.num_logical)
     stage = Stage(order, experts, ranks, counts, gpu_loads, bounds, floors, heaviest, mean, positions, bench)
     return stage, values, integers
-
-
-@rule
-def _cut_outlook(sheet: Sheet) -> tuple[Outlook, Any, Any]:
-    """Cut all arrays of an outlook; give it and what is left."""
-    values, integers, layout = sheet
-    experts, slots, gpus = layout.node_experts, layout.node_slots, layout.node_gpus
-    loads, values = take(values, MOST_SCENARIOS * experts)
-    slot_loads, values = take(values, MOST_SCENARIOS * slots)
-    sevenths, values = take(values, aside(values, MOST_SCENARIOS * slots))
-    pulls, values = take(values, aside(values, MOST_SCENARIOS * slots))
-    heights, values = take(values, aside(values, MOST_SCENARIOS))
-    bends, values = take(values, aside(values, MOST_SCENARIOS))
-    lightest, values = take(values, aside(values, MOST_SCENARIOS))
-    heaviest, values = take(values, aside(values, MOST_SCENARIOS))
-    promises, values = take(values, aside(values, slots))
-    prospects, values = take(values, aside(values, gpus))
-    gpu_loads, values = take(values, MOST_SCENARIOS * gpus)
-    powers, values = take(values, MOST_SCENARIOS * gpus)
-    sizes, values = take(values, MOST_SCENARIOS)
-    slopes, values = take(values, MOST_SCENARIOS)
-    burdens, values = take(values, gpus)
-    costs, values = take(values, slots)
-    means, values = take(values, experts)
-    scores, values = take(values, experts)
-    worsts, values = take(values, experts)
-    counts, integers = take(integers, experts)
-    slot_experts, integers = take(integers, slots)
-    ranks, integers = take(integers, slots)
-    fill, integers = take(integers, gpus)
-    outlook = Outlook(
-        loads,
-        slot_loads,
-        sevenths,
-        pulls,
-        heights,
-        bends,
-        lightest,
-        heaviest,
-        promises,
-        prospects,
-        gpu_loads,
-        powers,
-        sizes,
-        slopes,
-        burdens,
-        costs,
-        means,
-        scores,
-        worsts,
-        counts,
-        slot_experts,
-        ranks,
-        fill,
-        layout.gpu_slots,
-        sheet,
-    )
-    return outlook, values, integers

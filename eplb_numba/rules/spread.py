@@ -13,10 +13,10 @@ import numpy as np
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .noise import STEPS, perturb
 from .norm import eighth
-from .scratch import recall_outlook
+from .outlook import STEP_STRIDE, Outlook, Window, recall_outlook
 from .sort import sort_among_many
 from .sums import total_in_line
-from .terms import STEP_STRIDE, Outlook, Stage, Tactics, Tools, Window
+from .terms import Stage, Tactics, Tools
 from .words import barrier, best_lane, inlined_word, lane, mine, root, rule, times, word
 
 __all__ = [

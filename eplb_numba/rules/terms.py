@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ..policy import Policy
     from ..topology import Topology
 
-MOST_SCENARIOS = 8  # of a window that are planned for; ``scenarios`` is written for eight
-MOST_STEPS = 32  # that are told apart while a window is read
-STEP_STRIDE = MOST_STEPS + 1  # of an expert's loads: odd, so that a GPU's memory banks serve one step of all experts at once
 ROUNDING = 2.0**-22  # four times what an operation in float32 may be off by, relatively; float64 is nearer
 LEAST_NORMAL = 2.0**-126  # numbers below it are rounded more coarsely in float32
 LIGHTEST, FIRST, BEST = 0, 1, 2  # which lighter packs a heavy one may swap with
@@ -190,53 +187,6 @@ class Stage(NamedTuple):
     mean: Any  # (1) the mean load of the layer's GPUs, where groups leave a choice
     positions: Any  # (experts) of each within its node, where a delivered layer is staged again
     bench: Bench
-
-
-class Window(NamedTuple):
-    """The scenarios of a layer."""
-
-    loads: Any  # (num_logical, STEP_STRIDE) where the mean GPU load is 1
-    sizes: Any  # (MOST_STEPS) how many steps each stands for
-    distances: Any  # (MOST_STEPS, MOST_STEPS)
-    totals: Any  # (MOST_STEPS) of the steps that are being read
-
-
-class Sheet(NamedTuple):
-    """The scratch of an outlook, before it is cut into arrays."""
-
-    values: Any
-    integers: Any
-    layout: Layout
-
-
-class Outlook(NamedTuple):
-    """What the lasting placement of a node is worked out on; loads stand scenario by scenario."""
-
-    loads: Any  # (scenarios, experts)
-    slot_loads: Any  # (scenarios, slots) of the replica in each slot
-    sevenths: Any  # (scenarios, slots) its GPU's load to the power of seven; on a GPU there is nothing from here to prospects
-    pulls: Any  # (scenarios, slots) what a load that leaves is multiplied by, in the promise of a swap for the one there
-    heights: Any  # (scenarios) the seventh power of the heavy GPU's load
-    bends: Any  # (scenarios) what the square of the load that moves costs a promise
-    lightest: Any  # (scenarios) the load of the lightest GPU
-    heaviest: Any  # (scenarios)
-    promises: Any  # (slots) what no swap for the item in it can gain more than
-    prospects: Any  # (gpus) the largest promise of their slots
-    gpu_loads: Any  # (scenarios, gpus)
-    powers: Any  # (scenarios, gpus) their eighth powers
-    sizes: Any  # (scenarios) how many steps each stands for
-    slopes: Any  # (scenarios)
-    burdens: Any  # (gpus) the share of each in the weighted sum of powers
-    costs: Any  # (slots)
-    means: Any  # (experts)
-    scores: Any  # (experts) by which replicas are given
-    worsts: Any  # (experts) by which they are packed
-    counts: Any  # (experts)
-    experts: Any  # (slots)
-    ranks: Any  # (slots)
-    fill: Any  # (gpus) how many slots are taken, unless one warp packs; then, whether the GPU rests
-    slots: int  # of a GPU
-    sheet: Sheet
 
 
 def layout_of(topology: Topology) -> Layout:

@@ -10,11 +10,11 @@ from typing import Any
 
 from .exchange import NONE, best_of_all, best_promised
 from .norm import eighth_root, note_total
+from .outlook import Outlook, recall_outlook
 from .promise import reach_of
 from .scenarios import clear_rest, totals_of
-from .scratch import recall_outlook
 from .sums import note_ends
-from .terms import LEAST_NORMAL, Outlook
+from .terms import LEAST_NORMAL
 from .words import barrier, best_lane, inlined_word, lane, mine, parts, rule, times, word
 
 __all__ = ["slope_of", "trade"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .terms import MOST_SCENARIOS, MOST_STEPS, STEP_STRIDE, Window
+from .outlook import MOST_SCENARIOS, MOST_STEPS, STEP_STRIDE, Window
 from .words import barrier, best_lane, lane, mine, mine_from, rule, times, word
 
 __all__ = ["measure", "measure_one", "note_window", "read_window", "total_of_step"]

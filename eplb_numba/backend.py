@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, get_args
+
+import numpy as np
 
 from .arrays import LEAST_CAPABILITY, Guest
 
@@ -52,9 +56,16 @@ def why_not_cuda() -> str | None:
 
 def why_not_compile() -> str | None:
     """Give the reason why nothing can be compiled for a GPU here, or None."""
-    if find_spec("numba_cuda") is not None:
-        return None
-    return "numba-cuda is not installed: pip install 'eplb-numba[cu13]', or [cu12] for a driver of CUDA 12"
+    if find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed: pip install 'eplb-numba[cu13]', or [cu12] for a driver of CUDA 12"
+    from numba import config
+
+    if not getattr(config, "ENABLE_CUDASIM", False):
+        try:
+            import_module("numba.cuda.np.arrayobj")  # which is imported, else, only where a first kernel is compiled
+        except Exception as error:  # noqa: BLE001  # whatever a NumPy lacks that numba-cuda does not know yet
+            return f"numba-cuda {version('numba-cuda')} does not work with NumPy {np.__version__}: {error}"
+    return None
 
 
 def _why_too_old() -> str | None:

@@ -6,12 +6,8 @@ import argparse
 import json
 import os
 import sys
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
-from tokenize import TokenError
 from typing import Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -112,8 +108,9 @@ def _add_replay(commands: Any) -> None:
 def _replay(options: argparse.Namespace) -> None:
     from .loads import planned_loads, receive_weight
     from .replay import replay
+    from .traces import read_trace
 
-    trace = _read_trace(options.file)
+    trace = read_trace(options.file)
     if options.shuffle is not None:
         if options.shuffle < 0:
             raise ValueError(f"shuffle must not be negative, got {options.shuffle}")
@@ -149,25 +146,6 @@ def _replay(options: argparse.Namespace) -> None:
             f"{policy:<40} {row['balancedness']:>12.4f} {row['worst step']:>11.4f} {row['replicas moved']:>15.1f} "
             f"{row['ms']:>10.2f}"
         )
-
-
-def _read_trace(name: str) -> Any:
-    """Read the loads of a trace from a file."""
-    try:
-        with Path(name).open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            if not isinstance(found, np.ndarray):
-                if "load" not in found:
-                    raise ValueError(f"it holds no array 'load' but {', '.join(found)}")
-                found = found["load"]
-            if not isinstance(found, np.ndarray):
-                raise TypeError(f"its 'load' is no array but {type(found).__name__}")
-    # What NumPy and its zip files raise for damaged ones.
-    except (EOFError, ValueError, TypeError, BadZipFile, NotImplementedError, RuntimeError, TokenError, zlib.error) as error:
-        raise ValueError(f"{name} must be a .npy file, or an .npz file with an array 'load': {error}") from error
-    if found.ndim != 3:
-        raise ValueError(f"{name} must hold loads (steps, layers, experts), got shape {found.shape}")
-    return found
 
 
 class _Bar:
@@ -235,6 +213,11 @@ def _add_warm(commands: Any) -> None:
         metavar="X.Y",
         help="compile for GPUs of this compute capability, with `--backend cuda` (default: that of the current GPU)",
     )
+    cluster = parser.add_argument_group("a topology", "with `--backend cuda`: compile only what plans for it")
+    for name, text in (("experts", "experts per layer"), ("slots", "slots per layer"), ("gpus", "GPUs")):
+        cluster.add_argument(f"--{name}", type=int, help=text)
+    cluster.add_argument("--groups", type=int, default=1, help="groups of experts; 1 for a global placement")
+    cluster.add_argument("--nodes", type=int, default=1, help="nodes")
 
 
 def _capability(text: str) -> tuple[int, int]:
@@ -248,7 +231,13 @@ def _capability(text: str) -> tuple[int, int]:
 def _warm(options: argparse.Namespace) -> None:
     from .warm import warm, warm_for_gpu
 
-    if options.capability and options.backend == "cpu":
-        raise ValueError("--capability must go with --backend cuda, got --backend cpu")
-    for what, seconds in warm() if options.backend == "cpu" else warm_for_gpu(options.capability):
-        print(f"{what:<24} {seconds:>6.1f} s", flush=True)
+    numbers = options.experts, options.slots, options.groups, options.nodes, options.gpus
+    has_topology = numbers != (None, None, 1, 1, None)
+    for name, given in (("--capability", options.capability), ("a topology", has_topology)):
+        if given and options.backend == "cpu":
+            raise ValueError(f"{name} must go with --backend cuda, got --backend cpu")
+    if has_topology and None in numbers:
+        raise ValueError("a topology must have --experts, --slots and --gpus, got not all of them")
+    topology = Topology(*numbers) if has_topology else None
+    for what, seconds in warm() if options.backend == "cpu" else warm_for_gpu(options.capability, topology):
+        print(f"{what:<32} {seconds:>6.1f} s", flush=True)

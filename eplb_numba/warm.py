@@ -14,6 +14,7 @@ from .backend import why_not_compile, why_not_cuda
 from .cpu import cache_folder
 from .kept import not_kept
 from .planner import Planner
+from .topology import Topology
 
 __all__ = ["warm", "warm_for_gpu"]
 
@@ -22,24 +23,28 @@ NUMBERS = 288, 8, 4, 32
 
 def warm() -> Iterator[tuple[str, float]]:
     """Compile all that plans on a CPU, one thing after the other; give what it was and the seconds that it took."""
+    _must_not_be_set("DISABLE_JIT")
     _must_be_kept(cache_folder())
     for dtype in (np.float32, np.float64):
         for what, call in _calls(np.ones((16, 256), dtype)):
             yield f"{np.dtype(dtype).name} {what}", _seconds(call)
 
 
-def warm_for_gpu(capability: tuple[int, int] | None) -> Iterator[tuple[str, float]]:
-    """Compile likewise for GPUs of a compute capability, of which none need be here; without one, for the current GPU."""
+def warm_for_gpu(capability: tuple[int, int] | None, topology: Topology | None = None) -> Iterator[tuple[str, float]]:
+    """Compile likewise for GPUs of a compute capability, of which none need be here; without one, for the current GPU.
+
+    With a topology it is only what plans for that; without one, all that needs no more scratch than a block has at hand.
+    """
+    _must_not_be_set("DISABLE_JIT")
     reason = why_not_compile() if capability else why_not_cuda()
     if reason is not None:
         raise ValueError(f"to compile for a GPU, there must be numba-cuda and a GPU or its compute capability, but {reason}")
-    if getattr(config, "ENABLE_CUDASIM", False):  # which only numba-cuda knows
-        raise ValueError("to compile for a GPU, NUMBA_ENABLE_CUDASIM must not be set: the simulator compiles nothing")
+    _must_not_be_set("ENABLE_CUDASIM")
     from .gpu.ahead import ahead
     from .gpu.kernels import KERNELS
 
     _must_be_kept(KERNELS.place.stats.cache_path)
-    for what, call in ahead(capability):
+    for what, call in ahead(capability, topology):
         yield what, _seconds(call)
 
 
@@ -50,6 +55,11 @@ def _seconds(call: Callable[[], object]) -> float:
     if not_kept:
         raise not_kept.pop()
     return time.perf_counter() - begin
+
+
+def _must_not_be_set(name: str) -> None:
+    if getattr(config, name, False):  # some only numba-cuda knows
+        raise ValueError(f"to compile, NUMBA_{name} must not be set: with it nothing is compiled")
 
 
 def _must_be_kept(folder: str | None) -> None:

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from eplb_numba import POLICIES, __version__
+from eplb_numba import POLICIES, Topology, __version__
 from eplb_numba.cli import main
 
 
@@ -268,11 +268,12 @@ def test_what_is_no_load_is_named_where_it_stands(tmp_path, capsys):
 def test_warm_for_a_gpu(monkeypatch, capsys):
     """What is compiled for a GPU is told likewise; `test_driver` has the rest."""
     asked = []
-    monkeypatch.setattr("eplb_numba.warm.warm_for_gpu", lambda capability: asked.append(capability) or [("all", 1.25)])
-    assert main(["warm", "--backend", "cuda"]) == 0
-    assert main(["warm", "--backend", "cuda", "--capability", "12.0"]) == 0
-    assert capsys.readouterr().out.split() == ["all", "1.2", "s"] * 2
-    assert asked == [None, (12, 0)]
+    monkeypatch.setattr("eplb_numba.warm.warm_for_gpu", lambda *given: asked.append(given) or [("all", 1.25)])
+    topology = ["--experts", "256", "--slots", "288", "--groups", "8", "--nodes", "4", "--gpus", "32"]
+    for options in ([], ["--capability", "12.0"], topology):
+        assert main(["warm", "--backend", "cuda", *options]) == 0
+    assert capsys.readouterr().out.split() == ["all", "1.2", "s"] * 3
+    assert asked == [(None, None), ((12, 0), None), (None, Topology(256, 288, 8, 4, 32))]
 
 
 @pytest.mark.parametrize(
@@ -284,6 +285,8 @@ def test_warm_for_a_gpu(monkeypatch, capsys):
         ),
         (["--backend", "cuda", "--capability", "9"], "--capability: must be like 9.0, got '9'"),
         (["--capability", "9.0"], "--capability must go with --backend cuda, got --backend cpu"),
+        (["--nodes", "4"], "a topology must go with --backend cuda, got --backend cpu"),
+        (["--backend", "cuda", "--slots", "8"], "a topology must have --experts, --slots and --gpus, got not all of them"),
     ],
 )
 def test_what_cannot_be_warmed_is_refused(arguments, reason, monkeypatch, capsys):
@@ -295,10 +298,18 @@ def test_what_cannot_be_warmed_is_refused(arguments, reason, monkeypatch, capsys
     assert reason in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_simulator_compiles_nothing():
-    """Where Numba simulates a GPU, it is told that nothing can be compiled, and nothing else happens."""
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
-    command = [sys.executable, "-m", "eplb_numba", "warm", "--backend", "cuda", "--capability", "9.0"]
+@pytest.mark.parametrize(
+    ("variable", "options"),
+    [
+        ("NUMBA_ENABLE_CUDASIM", ["--backend", "cuda", "--capability", "9.0"]),
+        ("NUMBA_DISABLE_JIT", ["--backend", "cuda", "--capability", "9.0"]),
+        ("NUMBA_DISABLE_JIT", []),
+    ],
+)
+def test_where_nothing_is_compiled_nothing_is_warmed(variable, options):
+    """Where Numba simulates a GPU, or compiles nothing at all, it is told what must not be set, and nothing else happens."""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"} | {variable: "1"}
+    command = [sys.executable, "-m", "eplb_numba", "warm", *options]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "NUMBA_ENABLE_CUDASIM must not be set" in done.stderr
+    assert f"{variable} must not be set" in done.stderr

@@ -1,5 +1,6 @@
 """Is the import silent and cheap?"""
 
+import re
 import subprocess
 import sys
 
@@ -31,6 +32,17 @@ assert not [name for name in sys.modules if name.startswith(("numba.cuda.cudadrv
     assert run(program) == ""
 
 
+def test_info_imports_no_kernels():
+    """What tells what there is to plan with need not have imported what plans on a GPU."""
+    program = """
+import sys
+from eplb_numba.info import gather_info
+gather_info()
+assert not [name for name in sys.modules if name.startswith("eplb_numba.gpu")]
+"""
+    assert run(program) == ""
+
+
 def test_where_there_is_no_gpu_the_reason_is_told():
     """Asking for CUDA where it is not gives an error that says why, and planning on the CPU goes on."""
     program = """
@@ -53,6 +65,23 @@ eplb_numba.plan_experts(numpy.ones((1, 4)), 4, 1, 1, 2)
     missing, no_gpu = run(program).splitlines()
     assert missing.startswith('the backend "cuda" needs numba-cuda and a GPU, but numba-cuda is not installed: pip install')
     assert no_gpu.startswith('the backend "cuda" needs numba-cuda and a GPU, but ')
+
+
+def test_a_numpy_that_is_too_new_for_numba_cuda_is_named():
+    """Where numba-cuda cannot be imported to the end, that is the reason why the backend is missing, and the CPU plans on."""
+    program = """
+import os, sys
+os.environ.pop("NUMBA_ENABLE_CUDASIM", None)
+sys.modules["numba.cuda.np.arrayobj"] = None
+import numpy, eplb_numba
+from eplb_numba.info import gather_info
+print(gather_info()["backends"]["cuda"])
+eplb_numba.plan_experts(numpy.ones((1, 4)), 4, 1, 1, 2)
+"""
+    told = run(program)
+    assert re.match(
+        r"missing: numba-cuda [0-9.]+ does not work with NumPy [0-9.]+: import of numba.cuda.np.arrayobj halted", told
+    )
 
 
 def test_every_public_name_exists():

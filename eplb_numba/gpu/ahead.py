@@ -5,7 +5,7 @@ The launches of plans are prepared, of which each compiles its kernel, and never
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -40,34 +40,35 @@ RESTARTS = replace(POLICIES["optimize_and_2item_swap"], restarts=MANY_SHARE)
 STARTS = POLICIES["balanced"]
 
 
-def ahead(capability: tuple[int, int] | None) -> Iterator[tuple[str, Callable[[], None]]]:
+def ahead(capability: tuple[int, int] | None, topology: Topology | None = None) -> Iterator[tuple[str, Callable[[], None]]]:
     """Name what is to be compiled, and give what does so, for GPUs of a compute capability; without one, for the current GPU.
 
-    It is what plans dense weights of some types, where scratch fits into shared memory.  A process that does this does nothing
-    else meanwhile, and compiles for one compute capability: Numba knows kernels by their types alone.
+    It is what plans dense weights of some types: for a topology or, without one, wherever scratch fits into shared memory, and
+    then also what packs and replicates.  A process that does this does nothing else meanwhile, and compiles for one compute
+    capability: Numba knows kernels by their types alone.
     """
     supported = [number for number in nvrtc.get_supported_ccs() if number >= LEAST_CAPABILITY]
     capability = capability or cuda.get_current_device().compute_capability
     if capability not in supported:
         known = ", ".join(f"{major}.{minor}" for major, minor in supported)
         raise ValueError(f"the compute capability must be one of {known}, got {capability[0]}.{capability[1]}")
+    shapes = SHAPES if topology is None else (topology,)
     float32, float64, int32, int64 = map(np.dtype, ("float32", "float64", "int32", "int64"))
     for kind, value in ((float32, float32), (float64, float64), (int32, float32), (int64, float32)):
-        for what, compile_it in (
-            ("plans", partial(_plan, kind, value, 1)),
-            ("lasting plans", partial(_plan, kind, value, 2)),
-            ("packing", partial(_pack, kind, value)),
-            ("replication", partial(_replicate, kind, value)),
-        ):
+        tasks = [("plans", partial(_plan, kind, value, 1, shapes)), ("lasting plans", partial(_plan, kind, value, 2, shapes))]
+        if topology is None:
+            tasks += [("packing", partial(_pack, kind, value)), ("replication", partial(_replicate, kind, value))]
+        for what, compile_it in tasks:
             yield f"{kind} {what}", partial(_compile_for, capability, compile_it)
     for kind in (float32, int32, int64):
         for what, num_steps in (("plans", 1), ("lasting plans", 2)):
-            yield f"{kind} {what} in float64", partial(_compile_for, capability, partial(_plan, kind, float64, num_steps))
+            compile_it = partial(_plan, kind, float64, num_steps, shapes)
+            yield f"{kind} {what} in float64", partial(_compile_for, capability, compile_it)
 
 
-def _plan(kind: np.dtype[Any], value: np.dtype[Any], num_steps: int) -> None:
+def _plan(kind: np.dtype[Any], value: np.dtype[Any], num_steps: int, shapes: Iterable[Topology]) -> None:
     """Compile what plans so many steps of one type in another one."""
-    for topology in SHAPES:
+    for topology in shapes:
         site, layout = _site((num_steps, 1, topology.num_logical), kind, value), layout_of(topology)
         for policy in (STARTS, RESTARTS):
             tactics = tactics_of(policy, 0, value)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numba import cuda
 
-from eplb_numba import POLICIES, Planner, balanced_packing, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import POLICIES, Planner, Topology, balanced_packing, plan_experts, rebalance_experts, replicate_experts
 from eplb_numba import gpu as backend
 from eplb_numba.arrays import Guest
 from eplb_numba.gpu import card
@@ -198,17 +198,23 @@ def test_info_names_the_gpu():
     }
 
 
-def test_warm_compiles_all_that_plans(monkeypatch):
-    """After warm, all that users may call finds its kernels compiled.  Here nothing is compiled, nor launched."""
-    compiled = set()
+@pytest.fixture
+def compiled(monkeypatch):
+    """Note what would be compiled, and for which types; compile nothing, and launch nothing."""
+    noted = set()
 
     def note(kernel, kinds, arguments):
-        compiled.add((kernel, *(card.typeof(argument, card.Purpose.argument) for argument in arguments)))
+        noted.add((kernel, *(card.typeof(argument, card.Purpose.argument) for argument in arguments)))
 
     monkeypatch.setattr(card, "_compile", note)
     monkeypatch.setattr(card.Launch, "start", lambda *given: None)
     monkeypatch.setattr(backend, "RECIPES", {})
     monkeypatch.setattr(Array, "max", lambda array: 9)
+    return noted
+
+
+def test_warm_compiles_all_that_plans(compiled):
+    """After warm, all that users may call finds its kernels compiled."""
     assert [what for what, _ in warm_for_gpu(None)] == [
         f"{kind} {what}"
         for kind in ("float32", "float64", "int32", "int64")
@@ -235,6 +241,28 @@ def test_warm_compiles_all_that_plans(monkeypatch):
         for packs in (2, 8):
             balanced_packing(Array.of(np.ones((1, experts), kind)), packs)
         replicate_experts(Array.of(np.ones((1, experts), kind)), numbers[0])
+    assert compiled == warmed
+
+
+@pytest.mark.parametrize(
+    "topology",
+    [Topology(256, 288, 8, 4, 32), Topology(1024, 1280, 1, 1, 320), Topology(33000, 33024, 1, 1, 8256)],
+)
+def test_warm_compiles_all_that_plans_for_a_topology(topology, compiled):
+    """With a topology it is what that one wants, wherever its scratch fits, and nothing else."""
+    experts, *numbers = topology.num_logical, topology.num_replicas, topology.num_groups, topology.num_nodes, topology.num_gpus
+    kinds = "float32", "float64", "int32", "int64"
+    assert [what for what, _ in warm_for_gpu(None, topology)] == [
+        f"{kind} {what}" for kind in kinds for what in ("plans", "lasting plans")
+    ] + [f"{kind} {what} in float64" for kind in ("float32", "int32", "int64") for what in ("plans", "lasting plans")]
+    warmed = compiled.copy()
+    compiled.clear()
+    for kind, policy in product(kinds, POLICIES.values()):
+        steps = Array.of(np.ones((2, 1, experts), kind))
+        for weight in (steps, steps[0]):
+            for width in (None, topology.max_replicas):
+                rebalance_experts(weight, *numbers, policy=policy, log2phy_width=width)
+            Planner(1, experts, *numbers, policy=policy, dtype="float64", gpu=0).plan(weight)
     assert compiled == warmed
 
 
@@ -266,6 +294,12 @@ def test_a_capability_that_cannot_be_compiled_for(capability):
     """It is refused with those that there are."""
     with pytest.raises(ValueError, match=r"must be one of 8\.0, .*9\.0.*, got \d\.\d$"):
         list(ahead(capability))
+
+
+def test_a_driver_without_gpus(monkeypatch):
+    """Where a driver is there but shows no GPU, as one that hides them all, that is the reason."""
+    monkeypatch.setattr(cuda, "gpus", [])
+    assert gather_info()["backends"]["cuda"] == "missing: numba-cuda finds no GPU"
 
 
 def test_gpus_that_are_too_old(monkeypatch):

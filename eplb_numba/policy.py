@@ -167,8 +167,8 @@ POLICIES = MappingProxyType(
             objective="lasting",
             lasting_starts=8,
             lasting_swaps=96,
-            summary="The default. Replicas of one expert on different GPUs; stops within 0.1 % of the bound, and where one "
-            "greedy start with swaps does not get there, tries two-for-two swaps and then further starts.",
+            summary="The default. Replicas of one expert on different GPUs unless that costs balance; stops within 0.1 % of "
+            "the bound, and where one greedy start with swaps does not get there, tries two-for-two swaps and further starts.",
         ),
         "deepseek": Policy(summary="DeepSeek's algorithm, one greedy pass and no swaps, with ties to the lowest index."),
         "optimize_and_2item_swap": Policy(

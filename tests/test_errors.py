@@ -68,7 +68,7 @@ class OnAnotherDevice:
         (np.full((2, 8), 3e37, np.float32), ValueError, "weight must add up to less than 8.51e+37 in each layer, got 2.4"),
         (np.full((2, 8), 1e308), ValueError, "weight must add up to less than 4.49e+307 in each layer, got inf in layer 0"),
         (np.full((2, 2, 8), 3e38, np.float32), ValueError, "weight must add up to less than 8.51e+37 in each layer, got inf"),
-        (np.full((4, 2, 8), 2**62), ValueError, "weight must not overflow int64 when its 4 steps are added"),
+        (np.full((4, 2, 8), 2**62), ValueError, "weight must be at most 2305843009213693951 where 4 steps are added as int64"),
         (
             WEIGHT.astype(complex),
             TypeError,

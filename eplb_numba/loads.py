@@ -105,8 +105,8 @@ def _sum_in_order(view: NDArray[Any], value: np.dtype[Any]) -> NDArray[Any]:
 def _sum_exactly(name: str, view: NDArray[Any]) -> NDArray[Any]:
     """Add up the steps as integers of 64 bits."""
     wide = np.dtype(np.uint64 if view.dtype.kind == "u" else np.int64)
-    if int(view.max()) > np.iinfo(wide).max // len(view):
-        most = np.iinfo(wide).max // len(view)
+    most = np.iinfo(wide).max // len(view)
+    if int(view.max()) > most:
         raise ValueError(f"{name} must be at most {most} where {len(view)} steps are added as {wide}, got {view.max()}")
     summed: NDArray[Any] = view.sum(axis=0, dtype=wide)
     return summed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import types
@@ -34,6 +34,7 @@ __all__ = [
 MOST_PAIR_SLOTS = 64  # slots of the largest packs between which two items may go for two
 AT_ONCE = 4  # values that a lane of a GPU reads, from a multiple of so many on: arrays that are read so have some to spare
 ENDLESS = 2**60
+Same = TypeVar("Same")
 
 
 @lru_cache(maxsize=64)
@@ -76,7 +77,7 @@ def cut_stage(bench: Bench) -> Stage:
     return stage
 
 
-def handed_on(recall: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def handed_on(recall: Callable[[Same], Same]) -> Callable[[Same], Same]:
     """Make a word of a function that gives what it is handed: a CPU hands on what is there, a GPU says what it does.
 
     If it were compiled, it would take and give hundreds of numbers.

@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex
 
 from .arrays import receive
 from .backend import Backend, find_backend
+from .forks import refuse_to_import
 from .loads import planned_dtype
 from .plan import plan_experts
 from .policy import Policy, check_seed, find_policy
@@ -138,6 +139,7 @@ def balanced_packing(
     >>> pack_index
     array([[0, 1, 1, 0]])
     """
+    refuse_to_import("rules.terms")
     from .rules.terms import layout_of, tactics_of
 
     guest = receive("weight", weight, (2,), "(rows, items)")
@@ -186,6 +188,7 @@ def replicate_experts(weight: Any, num_phy: SupportsIndex, *, backend: Backend |
     >>> phy2log, rank
     (array([[0, 1, 2, 0, 0]]), array([[0, 0, 0, 1, 2]]))
     """
+    refuse_to_import("rules.terms")
     from .rules.terms import layout_of, tactics_of
 
     guest = receive("weight", weight, (2,), "(rows, experts)")

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from .arrays import LEAST_CAPABILITY, Guest
+from .forks import refuse_to_import
 
 __all__ = ["Backend", "find_backend", "open_backend", "why_not_compile", "why_not_cuda"]
 
@@ -27,9 +28,11 @@ def open_backend(name: Backend) -> ModuleType:
     if name not in get_args(Backend):
         raise ValueError(f"backend must be one of {get_args(Backend)}, got {name!r}")
     if name == "cpu":
+        refuse_to_import("cpu")
         from . import cpu
 
         return cpu
+    refuse_to_import("gpu")
     reason = why_not_cuda()
     if reason is not None:
         raise RuntimeError(f'the backend "cuda" needs numba-cuda and a GPU, but {reason}')

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import CellType, FunctionType
 from typing import Any
 
+from .forks import refuse_to_compile
+
 __all__ = ["compiled_and_kept", "not_kept"]
 
 not_kept: list[OSError] = []  # why compiled code could not be written to where it should have been kept
@@ -25,9 +27,16 @@ def compiled_and_kept(jit: Any, function: Any, **options: Any) -> Any:
     try:
         compiled = jit(cache=True, **options)(function)
     except RuntimeError:  # Numba has found no folder that it may write to
-        return jit(**options)(function)
+        compiled = jit(**options)(function)
     if not hasattr(compiled, "_cache"):  # NUMBA_DISABLE_JIT leaves functions as they are
         return compiled
+    compile_now = compiled.compile
+
+    def compile_unless_stuck(signature: Any) -> Any:
+        refuse_to_compile()
+        return compile_now(signature)
+
+    compiled.compile = compile_unless_stuck
     save = compiled._cache.save_overload
 
     def save_if_possible(signature: Any, overload: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .arrays import Guest
 from .backend import Backend, find_backend
+from .forks import refuse_to_import
 from .loads import planned_dtype, receive_weight
 from .policy import Policy, check_seed, check_width, find_policy
 from .topology import Topology
@@ -96,6 +97,7 @@ def plan_experts(
     >>> plan.balancedness
     array([1.])
     """
+    refuse_to_import("rules.terms")
     from .rules.terms import layout_of, tactics_of
 
     guest = receive_weight(weight, may_lack_layers=True)

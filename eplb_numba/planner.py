@@ -10,6 +10,7 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 
 from .backend import open_backend
+from .forks import refuse_to_import
 from .loads import planned_dtype, receive_weight
 from .plan import Plan, as_plan
 from .policy import Policy, check_seed, check_width, find_policy, most_replicas
@@ -81,6 +82,7 @@ class Planner:
         log2phy_width: SupportsIndex | None = None,
         gpu: SupportsIndex | None = None,
     ) -> None:
+        refuse_to_import("rules.terms")
         from .rules.terms import layout_of, tactics_of
 
         self.num_layers = integer("num_layers", num_layers)

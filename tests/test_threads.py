@@ -135,6 +135,60 @@ planner._in_use.acquire()
     run(program + FORK.format(in_child="planner.plan(weight[:2, :16])"))
 
 
+HOLD = """
+import threading
+holding = threading.Event()
+def hold():
+    {held}
+threading.Thread(target=hold, daemon=True).start()
+holding.wait()
+"""
+SMALL = "eplb_numba.plan_experts(weight[:2, :16]{more}, 24, 1, 1, 4)"
+REFUSED = """
+    try:
+        {plan}
+    except RuntimeError as error:
+        os.write(1, str(error).encode())
+"""
+
+
+@needs_fork
+def test_a_child_does_not_wait_for_a_thread_that_was_compiling():
+    """What is compiled already is planned; what has to be compiled first would wait for ever, and says so."""
+    held = """
+    from numba.core.compiler_lock import global_compiler_lock
+    with global_compiler_lock:
+        holding.set()
+        threading.Event().wait()
+    """
+    small, other = SMALL.format(more=""), SMALL.format(more=".astype('float64')")
+    in_child = f"assert ({small}.phy2log == before).all()" + REFUSED.format(plan=other)
+    said = run(f"before = {small}.phy2log" + HOLD.format(held=held) + FORK.format(in_child=in_child))
+    assert said.startswith("this process was forked while another thread was compiling, and would wait for that thread")
+
+
+@needs_fork
+def test_a_child_does_not_wait_for_a_thread_that_was_importing():
+    """A first plan imports what another thread of the parent was importing when it forked: it says so."""
+    held = """
+    import sys
+    from importlib.machinery import ModuleSpec
+    class Slow:
+        def find_spec(name, path=None, target=None):
+            return ModuleSpec(name, Slow) if name == "numba" else None
+        def create_module(spec):
+            return None
+        def exec_module(module):
+            holding.set()
+            threading.Event().wait()
+    sys.meta_path.insert(0, Slow)
+    import numba
+    """
+    for plan in (SMALL.format(more=""), "eplb_numba.Planner(2, 16, 24, 1, 1, 4)", "eplb_numba.balanced_packing(weight, 8)"):
+        said = run(HOLD.format(held=held) + FORK.format(in_child=REFUSED.format(plan=plan)))
+        assert said.startswith("this process was forked while another thread was importing numba, and would wait for that")
+
+
 def test_multiprocessing_by_fork():
     """Workers of a pool that was forked after a plan give the parent's answer."""
     program = """

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def signatures(dtype, kinds):
         "prepare": (*intake, layout, tactics, work, scratch),
         "place": (*intake, layout, tactics, work, scratch),
         "place_start": (*intake, layout, tactics, work, scratch, starts, 0),
+        "place_start_by_few": (*intake, layout, tactics, work, scratch, starts, 0),
         "deliver": (layout, tactics, work, placement, *listed),
         "outlast": (layout, tactics, work, scratch, outlook),
         "outlast_by_many": (layout, tactics, work, scratch, outlook),
@@ -61,7 +63,7 @@ def signatures(dtype, kinds):
         arguments[f"intake {name}"] = (empty(3, kind), zero, zero, 1.0, work)
         arguments[f"read_window {name}"] = (empty(3, kind), layout, work, placement)
     if dtype == "float64":
-        del arguments["outlast_by_many"]
+        del arguments["outlast_by_many"], arguments["place_start_by_few"]
     else:
         for name in ("place", "place_start", "outlast_by_many"):
             arguments[f"{name} in global memory"] = tuple(
@@ -111,14 +113,14 @@ def main(dtype, assembler, *capabilities):
 
     In one process Numba does once what the capabilities have in common: all that comes before PTX.
     """
-    reports = []
+    reports, ptx_of = [], cache(compile_kernel)  # some are the same but for their registers
     for capability in capabilities:
         numbers = tuple(map(int, capability.split(".")))
         for name, types in signatures(dtype, KINDS[dtype]):
             if name.endswith("in global memory") and capability != "9.0":
                 continue
             kernel = getattr(KERNELS, name.split()[0])
-            ptx = compile_kernel(kernel.py_func, types, numbers)
+            ptx = ptx_of(kernel.py_func, types, numbers)
             report = {
                 "kernel": name,
                 "loads": dtype,

@@ -55,6 +55,8 @@ def test_a_swap_of_two_for_two():
     double, _ = balanced_packing(weight, 2, policy=Policy(swaps=50, pair_swaps=10))
     assert max(weight[double == pack].sum() for pack in (0, 1)) <= max(weight[single == pack].sum() for pack in (0, 1))
     assert max(weight[double == pack].sum() for pack in (0, 1)) == 26
+    endless, _ = balanced_packing(weight, 2, policy=Policy(swaps=2**31 - 1, pair_swaps=2**31 - 1))
+    assert (endless == double).all()
 
 
 def test_one_expert_that_takes_all():

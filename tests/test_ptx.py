@@ -41,12 +41,12 @@ def test_kernels_compile_for_every_capability(reports):
     """Every kernel compiles for compute capability 8.0, 9.0 and 10.0, and for loads of both types."""
     kernels = {report["kernel"].split()[0] for report in reports}
     assert " ".join(sorted(kernels)) == (
-        "assign deliver deliver_again intake list_slots outlast outlast_by_many pack place place_start prepare read_window "
-        "replicate"
+        "assign deliver deliver_again intake list_slots outlast outlast_by_many pack place place_start place_start_by_few "
+        "prepare read_window replicate"
     )
     for kernel in kernels:
         compiled = {(report["capability"], report["loads"]) for report in reports if report["kernel"].split()[0] == kernel}
-        types = ["float32"] if kernel == "outlast_by_many" else CAPABILITIES
+        types = ["float32"] if kernel in ("outlast_by_many", "place_start_by_few") else CAPABILITIES
         assert compiled == {(capability, loads) for loads in types for capability in CAPABILITIES[loads]}
 
 

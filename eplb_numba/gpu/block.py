@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ALL",
     "COPYING_LANES",
+    "FEW_REGISTERS",
     "LANES",
     "LASTING_LANES",
     "MANY_LANES",
@@ -21,6 +22,7 @@ LANES = 32  # for a plan: one warp, whose lanes wait for each other at little co
 LASTING_LANES = 256  # for a plan that is to last, where most is shared
 MANY_LANES = 512  # for one with more slots on a node
 MOST_REGISTERS = 128  # that a multiprocessor has for each of so many lanes
+FEW_REGISTERS = 96  # of a lane where more blocks are to run than there is room for: 21 fit on a multiprocessor
 COPYING_LANES = 256  # for what little more than copies, and waits for memory
 WARP = 32  # more than twice as many lanes as there are scenarios
 WARP_BITS = 5  # of the number of a lane

@@ -26,6 +26,7 @@ __all__ = [
     "meet_warp",
     "narrow",
     "next_below",
+    "own_lane",
     "plus",
     "quotient",
     "size_of_block",
@@ -55,6 +56,12 @@ def narrow(context: Any, builder: Any, kinds: Any, numbers: Any) -> list[Any]:
 def size_of_block(context):  # type: ignore[no-untyped-def]
     """Ask for the number of lanes anew each time: what the compiler takes for constant it writes every loop twice for."""
     return types.int32(), _assembly("mov.u32 $0, %ntid.x;", ir.IntType(32), [])
+
+
+@intrinsic
+def own_lane(context):  # type: ignore[no-untyped-def]
+    """Ask for the lane anew each time: else what follows from it, which is soon worked out, takes registers all the time."""
+    return types.int32(), _assembly("mov.u32 $0, %tid.x;", ir.IntType(32), [])
 
 
 @intrinsic
@@ -137,8 +144,8 @@ def quotient(context, number, divisor):  # type: ignore[no-untyped-def]
 @overload(words.parts, target="cuda")
 def _parts(number, divisor):  # type: ignore[no-untyped-def]
     def parts(number, divisor):  # type: ignore[no-untyped-def]
-        whole = np.int32(quotient(number, divisor))
-        return np.int64(whole), np.int64(np.int32(np.int32(number) - np.int32(whole * np.int32(divisor))))
+        whole = quotient(number, divisor)
+        return whole, plus(number, np.int32(-np.int32(np.int32(whole) * np.int32(divisor))))
 
     return parts
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from numba import config, cuda
 
 from ..kept import compiled_and_kept
-from .block import MOST_REGISTERS
+from .block import FEW_REGISTERS, MOST_REGISTERS
 from .lasting import deliver_lasting, outlast_nodes, read_windows
 from .planning import assign_to_nodes, deliver_best, list_layers, place_nodes, prepare_nodes
 from .rows import pack_each, replicate_each, take_in_layers
@@ -30,6 +30,7 @@ class Kernels(NamedTuple):
     prepare: Any = _compiled(prepare_nodes)
     place: Any = _compiled(place_nodes)
     place_start: Any = _compiled(place_starts)
+    place_start_by_few: Any = _compiled(place_starts, max_registers=FEW_REGISTERS)
     deliver: Any = _compiled(deliver_best)
     read_window: Any = _compiled(read_windows)
     outlast: Any = _compiled(outlast_nodes)

@@ -44,8 +44,11 @@ def orders_of_plan(
     if starts is None:
         orders.append(_order(KERNELS.place, site, reads, parts, *given))
     else:
+        # In few registers there is not room for addresses and loads of 64 bits.
+        by_few = isinstance(scratch, InShared) and work.loads.dtype.itemsize == 4
+        kernel = KERNELS.place_start_by_few if by_few else KERNELS.place_start
         for together in (KEPT_APART, PUT_TOGETHER) if tactics.apart == WHERE_CHEAP else (KEPT_APART,):
-            orders.append(_order(KERNELS.place_start, site, reads, parts * tactics.starts, *given, starts, together))
+            orders.append(_order(kernel, site, reads, parts * tactics.starts, *given, starts, together))
     listed = placement, log2phy, lists and not is_lasting
     orders.append(_order(KERNELS.deliver, site, None, num_layers, layout, tactics, work, *listed, lanes=COPYING_LANES))
     if is_lasting:

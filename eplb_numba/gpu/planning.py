@@ -10,7 +10,7 @@ from ..rules.node import place_node, prepare_node
 from ..rules.pack import raised
 from ..rules.place import best_try, ceiling_after, is_lost, node_in_turn
 from ..rules.placement import deliver, list_slots
-from ..rules.words import barrier, lane, mine, mine_from, parts, rule, strip
+from ..rules.words import barrier, each_from, lane, mine, mine_from, parts, rule, strip
 from .memory import KEPT_APART, Work
 from .own import fetch, load_own_node, loads_and_tools, ours, ours_in, prepared_of, stage_of
 from .prepared import leave_node, take_up_node
@@ -38,7 +38,7 @@ def assign_to_nodes(weight, most, layout, tactics, work, scratch):  # type: igno
             if lane() == 0:
                 work.ceilings[layer, attempt] = np.inf
             if work.largest.shape[3] > 0:
-                for part in range(attempt * nodes, (attempt + 1) * nodes):
+                for part in each_from(attempt * nodes, (attempt + 1) * nodes):
                     _open_starts(layer, part, tactics.starts, work)
             attempt += step
 

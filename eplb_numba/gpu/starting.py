@@ -10,7 +10,7 @@ from ..rules.node import prepare_node
 from ..rules.pack import best_start, keep, to_come_below
 from ..rules.scratch import recall
 from ..rules.starts import place_start, put_together, settle_node
-from ..rules.words import best_lane, fresh, lane, parts, rule, strip
+from ..rules.words import best_lane, each, fresh, lane, parts, rule, strip
 from .memory import KEPT_APART, NOBODY_ASKS, PUT_TOGETHER, Work
 from .own import kept_of, load_own_node, loads_and_tools, ours_in, prepared_of, stage_of
 from .prepared import take_up_node
@@ -35,7 +35,7 @@ def place_starts(weight, most, layout, tactics, work, scratch, starts, together)
         stage, restart = stage_of(work, layer, attempt, layout), attempt + first_try(layout, tactics)
         is_raised = in_common and together == KEPT_APART and restart <= 0
         is_prepared, bound, raised_bound = False, loads.dtype.type(0), loads.dtype.type(0)
-        for turn in range(2):  # to make the start, and to settle: two turns because either needs a node that is prepared
+        for turn in each(2):  # to make the start, and to settle: two turns because either needs a node that is prepared
             if turn == 0:
                 if first_near < start:
                     continue  # it cannot be kept

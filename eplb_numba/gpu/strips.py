@@ -112,7 +112,7 @@ def seen_as_words(context, strip):  # type: ignore[no-untyped-def]
 def _size(context, strip):  # type: ignore[no-untyped-def]
     def give(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         size = cgutils.create_struct_proxy(strip)(context, builder, value=arguments[0]).size
-        return builder.sext(size, ir.IntType(64)) if strip.is_shared else size
+        return builder.zext(size, ir.IntType(64)) if strip.is_shared else size
 
     return types.intp(strip), give
 

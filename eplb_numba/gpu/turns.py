@@ -81,6 +81,16 @@ def _next(context, builder, signature, arguments, result):  # type: ignore[no-un
     builder.store(builder.add(place, counter.step), counter.place)
 
 
+@overload(words.each, target="cuda")
+def _each(end):  # type: ignore[no-untyped-def]
+    return lambda end: _turns(0, end, 1)
+
+
+@overload(words.each_from, target="cuda")
+def _each_from(first, end):  # type: ignore[no-untyped-def]
+    return lambda first, end: _turns(first, end, 1)
+
+
 @overload(words.mine, target="cuda")
 def _mine(end):  # type: ignore[no-untyped-def]
     return lambda end: _turns(lane(), end, lanes())

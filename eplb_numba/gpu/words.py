@@ -21,7 +21,7 @@ from ..rules.terms import Bench, Layout
 from ..rules.words import lane, lanes
 from . import contests, digits, elements, greedy, lists, pairs, replicas, search, spread, swaps, trade, turns, window  # noqa: F401  # what else they mean
 from .block import ALL, WARP
-from .instructions import meet, meet_block, meet_warp, next_below, plus, size_of_block, unknown_zero
+from .instructions import meet, meet_block, meet_warp, next_below, own_lane, plus, size_of_block, unknown_zero
 from .offers import best_offer, make_offer
 from .ranks import best_rank, rank_of, unrank
 from .strips import rest
@@ -30,7 +30,7 @@ __all__: list[str] = []
 
 
 def _lane() -> Any:
-    return lambda: cuda.threadIdx.x
+    return lambda: own_lane()
 
 
 def _lanes() -> Any:

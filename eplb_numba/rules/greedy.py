@@ -8,7 +8,7 @@ import numpy as np
 
 from .bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
 from .terms import Desk, Items, Packing
-from .words import barrier, lane, mine, rule, word
+from .words import barrier, each, each_from, lane, mine, parts, rule, word
 
 __all__ = ["holds", "make_way", "pack_greedily", "pack_one_by_one"]
 
@@ -37,7 +37,7 @@ def pack_one_by_one(items: Items, desk: Desk, copies: int, packed: int, end: int
     lead = open_bracket(bracket, size, num_packs)
     num_sitting_out = 0
     turn = -1
-    for place in range(packed, end):
+    for place in each_from(packed, end):
         item = np.int64(order[place])
         item_load = items.loads[item]
         if copies > 0 and items.experts[item] != turn:
@@ -73,7 +73,7 @@ def pack_one_by_one(items: Items, desk: Desk, copies: int, packed: int, end: int
 def _copies_among(items: Items, expert: int, packing: Packing, first: int, last: int) -> int:
     """Count the replicas of an expert in the positions [first, last) of a packing."""
     copies = 0
-    for position in range(first, last):
+    for position in each_from(first, last):
         if items.experts[packing.items[position]] == expert:
             copies += 1
     return copies
@@ -106,7 +106,7 @@ def _call_back(
     sitting_out: Any, num_sitting_out: int, slots: int, packing: Packing, fill: Any, bracket: Bracket, size: int, lead: Any
 ) -> Any:
     """Let the packs that sat out take part again, with their load or, when full, as infinitely heavy; give the lead."""
-    for index in range(num_sitting_out):
+    for index in each(num_sitting_out):
         pack = np.int64(sitting_out[index])
         load = packing.pack_loads[pack]
         lead = replay(bracket, size, pack, load if fill[pack] < slots else packing.pack_loads.dtype.type(np.inf), lead)
@@ -131,22 +131,22 @@ def make_way(items: Items, item: int, copies: int, pack: int, slots: int, packin
     """
     chosen = -1
     nearest = items.loads.dtype.type(np.inf)
-    for other in range(len(packing.pack_loads)):
+    for other in each(len(packing.pack_loads)):
         if holds(items, np.int64(items.experts[item]), copies, other, slots, packing, fill):
             continue
-        for position in range(other * slots, (other + 1) * slots):
+        for position in each_from(other * slots, (other + 1) * slots):
             displaced = packing.items[position]
             distance = abs(items.loads[displaced] - items.loads[item])
             if distance < nearest and not holds(items, np.int64(items.experts[displaced]), copies, pack, slots, packing, fill):
                 nearest = distance
                 chosen = position
     displaced = np.int64(packing.items[chosen])
-    other = chosen // slots
+    other, _ = parts(chosen, slots)
     barrier()
     if lane() == 0:
         packing.items[chosen] = item
         load = items.loads.dtype.type(0)
-        for position in range(other * slots, (other + 1) * slots):
+        for position in each_from(other * slots, (other + 1) * slots):
             load += items.loads[packing.items[position]]
         packing.pack_loads[other] = load
     barrier()

@@ -11,7 +11,7 @@ from .pack import pack
 from .scratch import recall, recall_stage
 from .sums import largest_of, total_in_line, total_of
 from .terms import EITHER, LEAST_NORMAL, ROUNDING, Layout, Stage, Tactics, Tools
-from .words import barrier, lane, mine, rule, times
+from .words import barrier, each, lane, mine, rule, times
 
 __all__ = ["assign_groups", "first_try", "load_groups"]
 
@@ -54,11 +54,11 @@ def assign_groups(bound: Any, layer: int, restart: int, tactics: Tactics, tools:
     groups, order = recall(tools).kept, recall_stage(stage).order
     group_experts = layout.group_experts
     differs = restart != 0 or first_try(layout, tactics) == 0
-    for place in range(layout.num_groups):
+    for place in each(layout.num_groups):
         group = groups.items[place] if layout.num_groups > layout.num_nodes else place
         differs |= order[place * group_experts] != group * group_experts
     barrier()
-    for place in range(layout.num_groups):
+    for place in each(layout.num_groups):
         group = groups.items[place] if layout.num_groups > layout.num_nodes else place
         for index in mine(group_experts):
             order[place * group_experts + index] = group * group_experts + index

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .sums import total_of
-from .words import barrier, best_lane, mine, rule
+from .words import barrier, best_lane, each, mine, rule
 
 __all__ = ["take_in"]
 
@@ -24,7 +24,7 @@ def take_in(weight: Any, layer: int, zero: Any, top: Any, most: Any, loads: Any)
     flaw = value(0)
     for expert in mine(len(loads)):
         total = zero
-        for step in range(len(weight)):
+        for step in each(len(weight)):
             load = weight[step, layer, expert]
             # It is negative or not a number, or the sum would overflow.  Asked afterwards, whether the sum has become less,
             # a compiler takes for granted that it has not.

@@ -11,7 +11,7 @@ from .pack import pack
 from .replicate import node_bound, replicate
 from .scratch import recall, recall_stage
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
-from .words import barrier, fresh, lane, mine, rule, times
+from .words import barrier, each, fresh, lane, mine, parts, rule, times
 
 __all__ = [
     "copies_apart",
@@ -54,7 +54,7 @@ def place_node(
     largest = tools.bench.values.dtype.type(0)
     if not _stands_alone(tactics):
         ceiling = tools.bench.values.dtype.type(np.inf)
-    for attempt in range(3):
+    for attempt in each(3):
         copies, most = limits(layout, tactics, attempt > 0)
         if attempt > 0:
             replicate_node(tools, tactics, most)
@@ -108,9 +108,10 @@ def replicate_node(tools: Tools, tactics: Tactics, most: int) -> Any:
 
 
 @rule
-def copies_apart(num_slots: int, num_experts: int, num_gpus: int) -> int:
+def copies_apart(gpu_slots: int, num_experts: int) -> int:
     """Give how many replicas of one expert a GPU may hold: one, unless it has more slots than there are experts."""
-    return (num_slots // num_gpus + num_experts - 1) // num_experts
+    copies, _ = parts(gpu_slots + num_experts - 1, num_experts)
+    return copies
 
 
 @rule
@@ -119,12 +120,11 @@ def limits(layout: Layout, tactics: Tactics, together: bool) -> tuple[int, int]:
 
     Together means that replicas of one expert need not be kept apart, though the tactics would have it.
     """
-    num_experts, num_slots, num_gpus = layout.node_experts, layout.node_slots, layout.node_gpus
-    most = min(num_slots, tactics.max_replicas) if tactics.max_replicas > 0 else num_slots
+    most = min(layout.node_slots, tactics.max_replicas) if tactics.max_replicas > 0 else layout.node_slots
     if tactics.apart == FREELY or together:
         return 0, most
-    copies = copies_apart(num_slots, num_experts, num_gpus)
-    return copies, min(most, num_gpus * copies)
+    copies = copies_apart(layout.gpu_slots, layout.node_experts)
+    return copies, min(most, layout.node_gpus * copies)
 
 
 @rule

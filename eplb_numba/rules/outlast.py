@@ -19,7 +19,7 @@ from .sums import largest_of
 from .terms import Bench, Job, Stage, Tables, Tactics, Tools
 from .trade import trade
 from .window import read_window
-from .words import barrier, lane, mine, rule
+from .words import barrier, each, each_from, lane, mine, rule
 
 __all__ = ["outlast_layers", "outlast_node"]
 
@@ -67,11 +67,11 @@ def outlast_node(
     barrier()
     look_up(count, outlook)
     best = norm_of(count, outlook)
-    copies = copies_apart(num_slots, num_experts, len(outlook.burdens))
+    copies = copies_apart(outlook.slots, num_experts)
     replicate_by_spread(copies, tactics, tools.desk.bracket, outlook)
     stream = stream_of(tactics.seed, layer, 0, index + 1)
     rounds = tactics.lasting_swaps // tools.bench.layout.num_nodes
-    for start in range(tactics.lasting_starts):
+    for start in each(tactics.lasting_starts):
         if start > 0 and rounds == 0:
             break
         if pack_over_scenarios(count, copies, stir(stream, start), start > 0, tools, outlook):
@@ -97,7 +97,7 @@ def _stage_again(index: int, tools: Tools, stage: Stage, outlook: Outlook) -> No
         stage.counts[index * num_experts + expert] = outlook.counts[expert]
     for gpu in mine(num_gpus):
         total = value(0)
-        for slot in range(gpu * slots, (gpu + 1) * slots):
+        for slot in each_from(gpu * slots, (gpu + 1) * slots):
             expert = outlook.experts[slot]
             total += tools.node.loads[expert] / value(outlook.counts[expert])
         stage.loads[index * num_gpus + gpu] = total

@@ -13,7 +13,7 @@ from .scratch import recall
 from .sort import sort_descending
 from .sums import largest_of, smallest_of
 from .terms import Kept, Tactics, Tools
-from .words import barrier, best_lane, mine, mine_from, rule, times
+from .words import barrier, best_lane, each, each_from, mine, mine_from, rule, times
 
 __all__ = ["best_start", "keep", "pack", "pack_from", "pack_plainly", "raised", "to_come_below"]
 
@@ -33,7 +33,7 @@ def pack(
     choice = _has_choice(tools)
     endless = value(np.inf)
     kept_largest, kept_measure, first_largest = endless, endless, endless
-    for start in range(tactics.starts if choice and not plainly else 1):
+    for start in each(tactics.starts if choice and not plainly else 1):
         if choice:
             _sort(tools, tactics, stir(stream, start), disturbed or start > 0)
             if start == 0 and not disturbed:
@@ -181,7 +181,7 @@ def _floor(tools: Tools) -> Any:
     _, items, _, desk, _ = recall(tools)
     loads, order, slots = items.loads, desk.order, desk.trial.slots
     floor = loads[order[0]]
-    for place in range(len(order) - slots + 1, len(order)):
+    for place in each_from(len(order) - slots + 1, len(order)):
         floor += loads[order[place]]
     if slots == 2:
         for place in mine_from(1, len(order) // 2):

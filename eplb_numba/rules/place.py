@@ -17,7 +17,7 @@ from .placement import Placement, deliver
 from .scratch import cut_stage, cut_tools
 from .sums import largest_here
 from .terms import Bench, Job, Layout, Stage, Tables, Tactics, Tools
-from .words import best_lane, fresh, mine, rule, strip, times
+from .words import best_lane, each_from, fresh, mine, rule, strip, times
 
 __all__ = ["best_try", "ceiling_after", "is_lost", "node_in_turn", "plan_layers"]
 
@@ -97,7 +97,7 @@ def node_in_turn(turn: int, stage: Stage) -> int:
     """Give the node that is placed in some turn: first the one that will most likely have the heaviest GPU."""
     floors = stage.floors
     first = 0
-    for node in range(1, len(floors)):
+    for node in each_from(1, len(floors)):
         if floors[node] > floors[first]:
             first = node
     node = first + turn

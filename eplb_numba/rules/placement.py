@@ -8,7 +8,7 @@ import numpy as np
 
 from .sums import largest_here, largest_of, total_of
 from .terms import Layout, Stage
-from .words import barrier, lane, mine, mine_from, rule, word
+from .words import barrier, each, lane, mine, mine_from, rule, word
 
 __all__ = ["Placement", "clear_log2phy", "deliver", "list_slots", "placement_arrays", "restage"]
 
@@ -42,7 +42,7 @@ def deliver(layer: int, layout: Layout, stage: Stage, placement: Placement) -> N
     """Write the staged layer to the placement, with the layer's own experts."""
     value = stage.loads.dtype.type
     num_slots, num_experts = layout.node_slots, layout.node_experts
-    for node in range(layout.num_nodes):
+    for node in each(layout.num_nodes):
         for slot in mine_from(node * num_slots, (node + 1) * num_slots):
             placement.phy2log[layer, slot] = stage.order[node * num_experts + stage.experts[slot]]
             placement.phyrank[layer, slot] = stage.ranks[slot]
@@ -63,7 +63,7 @@ def restage(layer: int, layout: Layout, placement: Placement, stage: Stage) -> N
     """Put a delivered layer back onto the stage."""
     positions = stage.positions
     num_slots, num_experts, group_experts = layout.node_slots, layout.node_experts, layout.group_experts
-    for node in range(layout.num_nodes):
+    for node in each(layout.num_nodes):
         for slot in mine_from(node * num_slots, (node + 1) * num_slots):
             if placement.phyrank[layer, slot] == 0:
                 positions[placement.phy2log[layer, slot]] = node  # for now
@@ -73,14 +73,14 @@ def restage(layer: int, layout: Layout, placement: Placement, stage: Stage) -> N
     for group in mine(layout.num_groups):
         node = positions[group * group_experts]
         before = 0
-        for other in range(group):
+        for other in each(group):
             before += np.int64(positions[other * group_experts] == node)
-        for index in range(group_experts):
+        for index in each(group_experts):
             stage.order[node * num_experts + before * group_experts + index] = group * group_experts + index
     barrier()
     for place in mine(layout.num_logical):
         stage.counts[place] = placement.logcnt[layer, stage.order[place]]
-    for node in range(layout.num_nodes):
+    for node in each(layout.num_nodes):
         for expert in mine(num_experts):
             positions[stage.order[node * num_experts + expert]] = expert
     barrier()

@@ -16,7 +16,7 @@ from .sort import sort_descending
 from .sums import total_in_line
 from .swap import best_pair_swap, list_pairs
 from .terms import AFTER, FIRST, LIGHTEST, ROUNDING, TOGETHER, Tactics, Tools
-from .words import barrier, just_below, mine, rule, times
+from .words import barrier, each, just_below, mine, rule, times
 
 __all__ = ["refine"]
 
@@ -44,10 +44,10 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
     ceiling += times(ceiling, tools.desk.trial.loads.dtype.type(slots * ROUNDING))
     least = times(bound, tactics.least_gain)
     target = times(bound, tactics.limit)
-    swaps = tactics.swaps
-    pair_swaps = tactics.pair_swaps if slots <= tactics.pair_slots else 0
+    # On a GPU each count with 64 bits would take up two registers all the time.
+    swaps, pair_swaps = np.int32(tactics.swaps), np.int32(tactics.pair_swaps if slots <= tactics.pair_slots else 0)
     are_listed = False
-    rounds = max(swaps, pair_swaps) if tactics.pairs == TOGETHER else swaps + pair_swaps
+    rounds = max(swaps, pair_swaps) if tactics.pairs == TOGETHER else np.int32(swaps + pair_swaps)
     # Together, pairs are first: few swaps of one for one gain as much, and the search for those soon finds that out.
     pairs_first = tactics.pairs == TOGETHER
     by_pairs, gain, swap = pairs_first, least, NO_SWAP
@@ -64,19 +64,19 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
             if single_swap.heavy >= 0:
                 swap = single_swap
             elif tactics.pairs == AFTER:
-                swaps = 0
+                swaps = np.int32(0)
         if by_pairs == pairs_first and (pairs_first or swap.heavy < 0):
             by_pairs = not by_pairs  # what is best only the other search can tell
             continue
         if swap.heavy < 0:
             break
         if swap.leaving_too < 0:
-            swaps -= 1
+            swaps = np.int32(swaps - 1)
         else:
-            pair_swaps -= 1
+            pair_swaps = np.int32(pair_swaps - 1)
         if not carry_out(tools, swap):
             break
-        rounds -= 1
+        rounds = np.int32(rounds - 1)
         by_pairs, gain, swap = pairs_first, least, NO_SWAP
 
 
@@ -99,7 +99,7 @@ def _search(tools: Tools, tactics: Tactics, copies: int, heaviest: int, least: A
     _, items, _, desk, _ = recall(tools)
     packing, ranking = desk.trial, desk.ranking
     num_packs = len(ranking)
-    for place in range(min(heaviest, num_packs - 1)):
+    for place in each(min(heaviest, num_packs - 1)):
         partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - place
         step, leaving, coming = search_partners(
             items, packing, ranking, place, partners, tactics.partners == FIRST, copies, least, desk.keys
@@ -115,7 +115,7 @@ def _search_pairs(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tu
     """Look likewise for a swap of two for two that the heaviest pack has with those that the tactics name; give its gain."""
     num_packs = len(tools.desk.ranking)
     gain, swap = least, NO_SWAP
-    for step in range(1 if tactics.pair_partners == LIGHTEST else num_packs - 1):
+    for step in each(1 if tactics.pair_partners == LIGHTEST else num_packs - 1):
         desk = recall(tools).desk
         heavy, light = np.int64(desk.ranking[0]), np.int64(desk.ranking[num_packs - 1 - step])
         gap = desk.trial.pack_loads[heavy] - desk.trial.pack_loads[light]

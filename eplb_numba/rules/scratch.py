@@ -129,13 +129,13 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
     trial_loads, values = take(values, num_items)
     trial_pack_loads, values = take(values, packs)
     trial = Packing(trial_items, trial_loads, trial_pack_loads, pack_slots)
-    keys, values = take(values, num_items)
+    keys, values = _take_or_share(values, trial_loads, num_items)
     order, integers = take(integers, num_items)
     spare, integers = take(integers, num_items + aside(integers, DIGITS))
-    marks, values = take(values, MARKS)
+    marks, values = take(values, max(MARKS, leaves + AT_ONCE))
     fill, integers = take(integers, packs)
     ranking, integers = take(integers, packs)
-    matches, values = take(values, leaves + aside(values, leaves) + AT_ONCE)
+    matches, values = _take_or_share(values, marks, 2 * leaves)
     winners, integers = take(integers, aside(integers, 2 * leaves))
     draft_items, integers = take(integers, 2 * pack_slots)
     draft_loads, values = take(values, 2 * pack_slots)
@@ -150,6 +150,13 @@ def _cut(bench: Bench) -> tuple[Tools, Any, Any]:
 
     items = Items(group_loads if bench.of_groups else slot_loads, slot_experts, counts)
     return Tools(node, items, kept, desk, bench), values, integers
+
+
+@rule
+def _take_or_share(scratch: Any, place: Any, size: int) -> tuple[Any, Any]:
+    """Cut off a place; on a GPU share one that is not needed at the same time, for less memory lets more blocks in."""
+    own_size = aside(scratch, size)
+    return take(scratch, own_size) if own_size > 0 else (place, scratch)
 
 
 @rule

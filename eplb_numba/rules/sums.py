@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 
 from .linked import on_cpu
-from .words import best_lane, mine, rule, word
+from .words import best_lane, each_from, mine, rule, word
 
 __all__ = ["largest_here", "largest_of", "note_ends", "smallest_of", "total_here", "total_in_line", "total_of"]
 
@@ -62,7 +62,7 @@ def largest_of(loads: Any) -> Any:
 def largest_here(loads: Any) -> Any:
     """Give the largest load, without help from other lanes."""
     largest = loads[0]
-    for index in range(1, len(loads)):
+    for index in each_from(1, len(loads)):
         largest = max(largest, loads[index])
     return largest
 

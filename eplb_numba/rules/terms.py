@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROUNDING = 2.0**-22  # four times what an operation in float32 may be off by, relatively; float64 is nearer
 LEAST_NORMAL = 2.0**-126  # numbers below it are rounded more coarsely in float32
+MOST_SWAPS = 2**30 - 1  # of either kind: more are never made, and two such numbers add up to 31 bits
 LIGHTEST, FIRST, BEST = 0, 1, 2  # which lighter packs a heavy one may swap with
 AFTER, STUCK, TOGETHER = 0, 1, 2  # when two items may be swapped for two
 PACKED, EITHER = 0, 1  # whether groups are also assigned without swaps
@@ -133,13 +134,13 @@ class Desk(NamedTuple):
     """The scratch of a packer."""
 
     trial: Packing
-    keys: Any  # (items) what a start sorts by; then scratch
+    keys: Any  # (items) what a start sorts by; then scratch.  On a GPU they lie where the trial's loads will
     order: Any  # (items)
     spare: Any  # (items + DIGITS); on a GPU (items)
-    marks: Any  # (MARKS) for a GPU to sort with
+    marks: Any  # (MARKS or more) for a GPU to sort with
     fill: Any  # (packs)
     ranking: Any  # (packs) from heaviest to lightest
-    bracket: Bracket  # (leaves for the packs, or for the experts of a node)
+    bracket: Bracket  # (leaves for the packs, or for the experts of a node); on a GPU it lies where the marks do
     draft: Draft
     pairs: Pairs
 
@@ -220,9 +221,9 @@ def tactics_of(policy: Policy, seed: int, dtype: np.dtype[Any]) -> Tactics:
         noise_span=high - low,
         heaviest=policy.heaviest,
         partners=("lightest", "first", "best").index(policy.partners),
-        swaps=policy.swaps,
+        swaps=min(policy.swaps, MOST_SWAPS),
         pairs=("after", "stuck", "together").index(policy.pairs),
-        pair_swaps=policy.pair_swaps,
+        pair_swaps=min(policy.pair_swaps, MOST_SWAPS),
         pair_partners=("lightest", "first", "best").index(policy.pair_partners),
         pair_slots=policy.pair_slots,
         by_spread=int(policy.winner == "spread"),

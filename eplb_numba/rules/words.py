@@ -22,6 +22,8 @@ __all__ = [
     "aside",
     "barrier",
     "best_lane",
+    "each",
+    "each_from",
     "fresh",
     "fused_word",
     "inlined_word",
@@ -82,6 +84,16 @@ def lanes() -> int:
     """Tell how many lanes work on this problem."""
     thread: Any = threading.current_thread()
     return int(thread._manager._block_dim[0]) if hasattr(thread, "threadIdx") else 1
+
+
+def each(end: int) -> range:
+    """Give the places before the end: every lane takes them all."""
+    return range(end)
+
+
+def each_from(first: int, end: int) -> range:
+    """Give the places from the first one on; none of them is negative."""
+    return range(first, end)
 
 
 def mine(end: int) -> range:
@@ -175,17 +187,21 @@ def _lanes_on_cpu() -> Any:
     return lambda: 1
 
 
+@type_callable(each)
 @type_callable(mine)
 def _type_of_mine(context: Any) -> Any:
     return lambda end: types.range_state64_type  # noqa: ARG005  # Numba compares the signatures
 
 
+@type_callable(each_from)
 @type_callable(mine_from)
 def _type_of_mine_from(context: Any) -> Any:
     return lambda first, end: types.range_state64_type  # noqa: ARG005
 
 
+@lower_builtin(each, types.Integer)
 @lower_builtin(mine, types.Integer)
+@lower_builtin(each_from, types.Integer, types.Integer)
 @lower_builtin(mine_from, types.Integer, types.Integer)
 def _range_on_cpu(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     """Make a range where it stands: the compiler does not see through a function that gives one."""

@@ -12,12 +12,14 @@ from eplb_numba import POLICIES, Policy, Topology, plan_experts
 from eplb_numba.policy import find_policy
 from eplb_numba.rules import exchange, place, refine, trade
 from eplb_numba.rules.bracket import Bracket, bracket_size, champion, open_bracket, replay, seat
+from eplb_numba.rules.ceiling import Ceiling, steady
 from eplb_numba.rules.groups import assign_groups, load_groups
 from eplb_numba.rules.node import load_node, place_node, prepare_node
 from eplb_numba.rules.noise import STEPS, perturb, stir
 from eplb_numba.rules.norm import eighth, look_up
 from eplb_numba.rules.outlast import outlast_layers
 from eplb_numba.rules.outlook import Sheet, cut_outlook, outlook_size, window_size
+from eplb_numba.rules.partners import search_partners
 from eplb_numba.rules.place import plan_layers
 from eplb_numba.rules.placement import Placement, placement_arrays
 from eplb_numba.rules.promise import promise, reach_of
@@ -105,7 +107,7 @@ def test_no_node_comes_below_its_floor(problem, name, restart):
         for node in range(layout.num_nodes):
             load_node(loads, node, replicas, stage)
             bound = prepare_node(node, False, tactics, replicas, stage)
-            place_node(bound, layer, restart, node, weight.dtype.type(np.inf), tactics, replicas, stage)
+            place_node(bound, layer, restart, node, steady(weight.dtype.type(np.inf), loads), tactics, replicas, stage)
         assert np.all(stage.floors <= stage.heaviest)
 
 
@@ -150,6 +152,31 @@ def test_starts_are_given_up(pairs, winner, monkeypatch):
     plan_layers(job_of(weight, layout, tactics), 0, 1, scratch(layout, weight.dtype), placement)
     np.testing.assert_array_equal(placement.phy2log, compiled.phy2log)
     assert (len(searched) < starts / 2) == (winner == "max")
+
+
+@pytest.mark.parametrize(("other", "is_given_up"), [(0, True), (1, True), (2, False), (3, False)])
+def test_a_packing_is_given_up_for_one_that_is_made_meanwhile(other, is_given_up, monkeypatch):
+    """Before two go for two it looks up what there is to come below now; packings that come after it do not count."""
+    loads = np.random.default_rng(12).lognormal(0, 1, 48).astype(np.float32)
+    layout = layout_of(Topology(48, 60, 1, 1, 12))
+    tactics = tactics_of(Policy(swaps=4, pair_swaps=2, pairs="after"), 0, loads.dtype)
+    tables = scratch(layout, loads.dtype)
+    tools = cut_tools(Bench(tables.values, tables.integers, layout, False))
+    stage = cut_stage(Bench(tables.stage_values, tables.stage_integers, layout, False))
+    stage.order[:] = np.arange(48)
+    levels = np.full(4, np.inf, loads.dtype)
+
+    def search_meanwhile(*given):
+        levels[other] = 0
+        return search_partners(*given)
+
+    monkeypatch.setattr(refine, "search_partners", search_meanwhile)
+    searches = count_calls(refine, "best_pair_swap", monkeypatch)
+    load_node(loads, 0, tools, stage)
+    bound = prepare_node(0, False, tactics, tools, stage)
+    place_node(bound, 0, 0, 0, Ceiling(loads.dtype.type(np.inf), levels, 2), tactics, tools, stage)
+    assert levels[other] == 0
+    assert (not searches) == is_given_up
 
 
 @settings(max_examples=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
+from ..rules.ceiling import Ceiling, sunk
 from ..rules.groups import assign_groups, first_try, load_groups
 from ..rules.node import place_node, prepare_node
 from ..rules.pack import raised
@@ -14,7 +15,7 @@ from ..rules.words import barrier, each_from, lane, mine, mine_from, parts, rule
 from .memory import KEPT_APART, Work
 from .own import fetch, load_own_node, loads_and_tools, ours, ours_in, prepared_of, stage_of
 from .prepared import leave_node, take_up_node
-from .tries import ceiling_before, try_and_turn
+from .tries import try_and_turn
 
 __all__ = ["assign_to_nodes", "deliver_best", "list_layers", "place_nodes", "prepare_nodes"]
 
@@ -81,10 +82,9 @@ def place_nodes(weight, most, layout, tactics, work, scratch):  # type: ignore[n
         part, layer = parts(problem, layers)
         attempt, node = try_and_turn(part, tries, nodes)
         stage = stage_of(work, layer, attempt, layout)
-        ceiling = weight.dtype.type(np.inf)
+        ceiling = sunk(Ceiling(weight.dtype.type(np.inf), strip(work.ceilings[layer]), attempt))
         if tries > 1:
-            ceiling = ceiling_before(attempt, strip(work.ceilings[layer]))
-            if is_lost(stage, ceiling):
+            if is_lost(stage, ceiling.level):
                 continue
             node = node_in_turn(node, stage)
         if work.prepared.values.shape[1] > 0:
@@ -101,9 +101,9 @@ def place_nodes(weight, most, layout, tactics, work, scratch):  # type: ignore[n
         if tries > 1:
             if lane() == 0:
                 cuda.threadfence()  # behind it the last of a try's blocks sees what the others have staged
-                ceiling = ceiling_after(layout, tactics, stage)
-                if ceiling < np.inf:
-                    work.ceilings[layer, attempt] = ceiling
+                level = ceiling_after(layout, tactics, stage)
+                if level < np.inf:
+                    work.ceilings[layer, attempt] = level
             barrier()  # the next problem may be a later try of the same layer
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
+from ..rules.ceiling import Ceiling, sunk
 from ..rules.groups import first_try
 from ..rules.node import prepare_node
-from ..rules.pack import best_start, keep, to_come_below
+from ..rules.pack import best_start, keep
 from ..rules.scratch import recall
 from ..rules.starts import place_start, put_together, settle_node
 from ..rules.words import best_lane, each, fresh, lane, parts, rule, strip
 from .memory import KEPT_APART, NOBODY_ASKS, PUT_TOGETHER, Work
 from .own import kept_of, load_own_node, loads_and_tools, ours_in, prepared_of, stage_of
 from .prepared import take_up_node
-from .tries import ABREAST, ceiling_before
+from .tries import ABREAST
 
 __all__ = ["place_starts"]
 
@@ -51,14 +52,14 @@ def place_starts(weight, most, layout, tactics, work, scratch, starts, together)
                     bound = prepare_node(node, together == PUT_TOGETHER, tactics, tools, stage)
                 is_prepared = True
             if turn == 0:
-                ceiling = loads.dtype.type(np.inf)
-                if tactics.starts > ABREAST:  # fewer begin at the same time, and would find none
-                    ceiling = to_come_below(ceiling_before(start, strip(work.largest[layer, part, together])), tactics)
+                # Few starts are all made at the same time; and the narrowest spread may be one with a heavier GPU.
+                earlier = start if tactics.starts > ABREAST and not tactics.by_spread else 0
+                ceiling = sunk(Ceiling(loads.dtype.type(np.inf), strip(work.largest[layer, part, together]), earlier))
                 near_to = raised_bound if is_raised else bound
                 largest, spread, near = place_start(
                     start, near_to, is_raised, layer, restart, node, together == PUT_TOGETHER, ceiling, tactics, tools
                 )
-                if largest < ceiling:  # as is the first of the best, and the first that is near enough
+                if largest < ceiling.level:  # as is the first of the best, and the first that is near enough
                     keep(recall(tools).desk.trial, kept_of(starts, layer, part, start))
                 if lane() == 0:
                     work.largest[layer, part, together, start], starts.spreads[layer, part, start] = largest, spread

@@ -1,16 +1,12 @@
-"""Which try does a block place, and is a try or a start of any use once the others have come so far?"""
+"""Which try does a block place, and in which order are its nodes placed?"""
 
 from __future__ import annotations
 
-from typing import Any
+from ..rules.words import parts, rule
 
-import numpy as np
+__all__ = ["ABREAST", "try_and_turn"]
 
-from ..rules.words import best_lane, fresh, mine, parts, rule
-
-__all__ = ["ABREAST", "ceiling_before", "try_and_turn"]
-
-ABREAST = 8  # about as many tries or starts as a GPU has at work on each of a model's layers at a time
+ABREAST = 8  # tries or starts of a layer of which none finds another one made: a GPU has more than that at work at a time
 
 
 @rule
@@ -29,13 +25,3 @@ def try_and_turn(part: int, tries: int, nodes: int) -> tuple[int, int]:
     part -= tries - whole
     attempt, turn = parts(part, max(nodes - 1, 1))
     return whole + attempt, 1 + turn
-
-
-@rule
-def ceiling_before(place: int, ceilings: Any) -> Any:
-    """Give what a try must come below to be delivered, or a start to be kept, from what each of those before has set."""
-    lowest = ceilings.dtype.type(np.inf)
-    for other in mine(place):
-        lowest = min(lowest, fresh(ceilings, other))
-    negated, _ = best_lane(-lowest, 0)
-    return -negated

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .ceiling import steady
 from .noise import stream_of
 from .pack import pack
 from .scratch import recall, recall_stage
@@ -49,7 +50,7 @@ def assign_groups(bound: Any, layer: int, restart: int, tactics: Tactics, tools:
     layout = tools.bench.layout
     if layout.num_groups > layout.num_nodes:
         stream, endless = stream_of(tactics.seed, layer, restart, 0), tools.bench.values.dtype.type(np.inf)
-        pack(tools, tactics, restart < 0, 0, bound, stream, restart > 0, endless)
+        pack(tools, tactics, restart < 0, 0, bound, stream, restart > 0, steady(endless, stage.heaviest))
     _expect(layout, tools, stage)
     groups, order = recall(tools).kept, recall_stage(stage).order
     group_experts = layout.group_experts

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .ceiling import Ceiling, steady
 from .noise import stream_of
 from .pack import pack
 from .replicate import node_bound, replicate
@@ -41,7 +42,7 @@ def prepare_node(index: int, together: bool, tactics: Tactics, tools: Tools, sta
 
 @rule
 def place_node(
-    bound: Any, layer: int, restart: int, index: int, ceiling: Any, tactics: Tactics, tools: Tools, stage: Stage
+    bound: Any, layer: int, restart: int, index: int, ceiling: Ceiling, tactics: Tactics, tools: Tools, stage: Stage
 ) -> None:
     """Pack the replicas of a prepared node onto its GPUs and stage the result.
 
@@ -53,7 +54,7 @@ def place_node(
     layout = tools.bench.layout
     largest = tools.bench.values.dtype.type(0)
     if not _stands_alone(tactics):
-        ceiling = tools.bench.values.dtype.type(np.inf)
+        ceiling = steady(tools.bench.values.dtype.type(np.inf), ceiling.others)
     for attempt in each(3):
         copies, most = limits(layout, tactics, attempt > 0)
         if attempt > 0:
@@ -65,7 +66,7 @@ def place_node(
                 break
         else:
             largest = reached
-            if largest < ceiling:
+            if largest < ceiling.level:
                 stage_node(index, bound, tools, stage)
             if not may_be_dear(largest, bound, layout, tactics):
                 break

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .ceiling import Ceiling, lowered
 from .greedy import pack_greedily
 from .noise import perturb, stir
 from .refine import refine
@@ -15,12 +16,12 @@ from .sums import largest_of, smallest_of
 from .terms import Kept, Tactics, Tools
 from .words import barrier, best_lane, each, each_from, mine, mine_from, rule, times
 
-__all__ = ["best_start", "keep", "pack", "pack_from", "pack_plainly", "raised", "to_come_below"]
+__all__ = ["best_start", "keep", "pack", "pack_from", "pack_plainly", "raised"]
 
 
 @rule
 def pack(
-    tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any, stream: int, disturbed: bool, ceiling: Any
+    tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any, stream: int, disturbed: bool, ceiling: Ceiling
 ) -> Any:
     """Pack the items from as many starts as the tactics say, keep one start's packing and give its largest load.
 
@@ -46,7 +47,8 @@ def pack(
         measure = _measure(largest, spread, first_largest, endless, tactics)
         if near or measure < kept_measure:
             kept_largest, kept_measure = largest, measure
-            ceiling = min(ceiling, to_come_below(largest, tactics))
+            if not tactics.by_spread:
+                ceiling = lowered(ceiling, largest)
             tools_now = recall(tools)
             keep(tools_now.desk.trial, tools_now.kept)
         if near:
@@ -60,12 +62,6 @@ def _measure(largest: Any, spread: Any, first_largest: Any, endless: Any, tactic
     if not tactics.by_spread:
         return largest
     return spread if largest <= first_largest else endless
-
-
-@rule
-def to_come_below(largest: Any, tactics: Tactics) -> Any:
-    """Give what a later start must come below to be kept in place of one with such a largest load that is not near enough."""
-    return type(largest)(np.inf) if tactics.by_spread else largest
 
 
 @rule
@@ -93,7 +89,7 @@ def pack_from(
     is_raised: bool,
     stream: int,
     disturbed: bool,
-    ceiling: Any,
+    ceiling: Ceiling,
 ) -> tuple[Any, Any, bool]:
     """Pack from one of the starts alone, as `pack` does it where there is a choice, and leave the packing on the desk.
 
@@ -162,7 +158,7 @@ def _pack_once(tools: Tools, copies: int) -> None:
 
 
 @rule
-def _improve(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any, ceiling: Any) -> tuple[Any, Any]:
+def _improve(tools: Tools, tactics: Tactics, plainly: bool, copies: int, bound: Any, ceiling: Ceiling) -> tuple[Any, Any]:
     """Swap items of the packing on the desk, unless it is to be plain; give its largest load and its spread."""
     if _has_choice(tools) and not plainly and tactics.swaps + tactics.pair_swaps > 0:
         refine(tools, tactics, copies, bound, ceiling)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .ceiling import steady
 from .groups import assign_groups, first_try, load_groups
 from .node import load_node, place_node, prepare_node
 from .placement import Placement, deliver
@@ -61,7 +62,7 @@ def _try_layer(
         node = node_in_turn(turn, stage)
         load_node(loads, node, replicas, stage)
         bound = prepare_node(node, False, tactics, replicas, stage)
-        place_node(bound, layer, restart, node, ceiling, tactics, replicas, stage)
+        place_node(bound, layer, restart, node, steady(ceiling, stage.heaviest), tactics, replicas, stage)
     return not is_lost(stage, ceiling)
 
 

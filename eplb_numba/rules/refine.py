@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .ceiling import Ceiling, sunk
 from .partners import search_partners
 from .relief import Swap, carry_out, sort_packs
 from .scratch import recall
@@ -33,7 +34,7 @@ NO_SWAP = _swap_of(-1, -1, -1, -1, -1, -1)
 
 
 @rule
-def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any) -> None:
+def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Ceiling) -> None:
     """Swap items as the tactics allow, until the largest load of the trial packing is near enough to the bound.
 
     It also ends as soon as it is clear that the largest load will not come below the ceiling: a swap relieves one pack.  The
@@ -41,7 +42,7 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
     """
     _settle(tools)
     slots = tools.desk.trial.slots
-    ceiling += times(ceiling, tools.desk.trial.loads.dtype.type(slots * ROUNDING))
+    level = _with_rounding(ceiling.level, slots)
     least = times(bound, tactics.least_gain)
     target = times(bound, tactics.limit)
     # On a GPU each count with 64 bits would take up two registers all the time.
@@ -51,7 +52,7 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
     # Together, pairs are first: few swaps of one for one gain as much, and the search for those soon finds that out.
     pairs_first = tactics.pairs == TOGETHER
     by_pairs, gain, swap = pairs_first, least, NO_SWAP
-    while rounds > 0 and _load_in_place(tools, 0) > target and not _is_lost(tools, min(rounds, swaps + pair_swaps), ceiling):
+    while rounds > 0 and _load_in_place(tools, 0) > target and not _is_lost(tools, min(rounds, swaps + pair_swaps), level):
         if by_pairs:
             if pair_swaps > 0:
                 if not are_listed:
@@ -67,6 +68,8 @@ def refine(tools: Tools, tactics: Tactics, copies: int, bound: Any, ceiling: Any
                 swaps = np.int32(0)
         if by_pairs == pairs_first and (pairs_first or swap.heavy < 0):
             by_pairs = not by_pairs  # what is best only the other search can tell
+            if by_pairs and not are_listed:  # pairs take longest: others may have shown meanwhile that they are for nothing
+                level = _with_rounding(sunk(ceiling).level, slots)
             continue
         if swap.heavy < 0:
             break
@@ -88,9 +91,15 @@ def _load_in_place(tools: Tools, place: int) -> Any:
 
 
 @rule
-def _is_lost(tools: Tools, swaps: int, ceiling: Any) -> bool:
-    """Tell whether more packs have come up to the ceiling than there are swaps left to relieve them."""
-    return swaps < len(tools.desk.ranking) and not _load_in_place(tools, swaps) < ceiling
+def _with_rounding(level: Any, slots: int) -> Any:
+    """Raise a level by more than the sum of so many slots may be rounded down."""
+    return level + times(level, type(level)(slots * ROUNDING))
+
+
+@rule
+def _is_lost(tools: Tools, swaps: int, level: Any) -> bool:
+    """Tell whether more packs have come up to a level than there are swaps left to relieve them."""
+    return swaps < len(tools.desk.ranking) and not _load_in_place(tools, swaps) < level
 
 
 @rule

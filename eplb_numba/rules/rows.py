@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .ceiling import steady
 from .noise import stir
 from .pack import pack
 from .replicate import replicate
@@ -52,7 +53,7 @@ def replicate_rows(job: Job, first: int, step: int, tables: Tables, replicas: Re
 def pack_row(loads: Any, row: int, tactics: Tactics, tools: Tools, packs: Packs) -> None:
     """Pack the items of a row, whose loads (items) are given."""
     bound = _load_row(loads, tools)
-    pack(tools, tactics, False, 0, bound, stir(tactics.seed, row), False, loads.dtype.type(np.inf))
+    pack(tools, tactics, False, 0, bound, stir(tactics.seed, row), False, steady(loads.dtype.type(np.inf), loads))
     kept = recall(tools).kept
     slots = tools.bench.layout.gpu_slots
     for position in mine(len(kept.items)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .ceiling import Ceiling
 from .node import is_dear, limits, may_be_dear, note_heaviest, replicate_node, stage_node
 from .noise import stream_of
 from .pack import keep, pack_from, pack_plainly
@@ -35,7 +36,7 @@ def place_start(
     restart: int,
     index: int,
     together: bool,
-    ceiling: Any,
+    ceiling: Ceiling,
     tactics: Tactics,
     tools: Tools,
 ) -> tuple[Any, Any, bool]:

@@ -34,9 +34,10 @@ from eplb_numba.gpu import orders
 from eplb_numba.gpu.block import OFFER_BYTES
 from eplb_numba.gpu.tries import try_and_turn
 from eplb_numba.rules import refine
+from eplb_numba.rules.relief import Swap
 from eplb_numba.rules.swap import best_pair_swap
 from eplb_numba.rules.terms import layout_of
-from eplb_numba.rules.words import best_lane, lane, lanes
+from eplb_numba.rules.words import best_lane, lane, lanes, strip
 
 from .cases import QUICK_POLICIES, RESTING, any_policies, problems, topologies, weights
 
@@ -55,6 +56,9 @@ if ON_MACHINE:
 
     machine.install(backend)
     choosing.why_not_cuda = lambda: None
+
+if not SIMULATED:
+    from eplb_numba.gpu.ranking import rank_again
 
 each_policy = pytest.mark.parametrize("name", POLICIES)
 
@@ -211,6 +215,41 @@ def note_lanes(seen):
     """Let each lane note who it is, and the best offer."""
     gain, choice = best_lane(float(lane() // 2), lane())
     seen[lane(), 0], seen[lane(), 1], seen[lane(), 2], seen[lane(), 3] = lane(), lanes(), gain, choice
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator runs the plain form of the rule")
+@pytest.mark.parametrize("packs", [2, 5, 32, 33, 64, 100, 320, 1100])
+def test_packs_are_ranked_again(packs):
+    """After a swap all stand in order again, wherever the two belong, and were the light one lighter: sums are rounded."""
+    random = np.random.default_rng(packs)
+    loads = random.integers(0, random.choice([3, 10, 1000], (60, 1)), (60, packs)).astype(np.float32)
+    loads[:, 0] += 1  # the heaviest of each weighs something
+    rankings = np.argsort(-loads, axis=1, kind="stable").astype(np.int32)
+    places, totals, ranked = np.empty((60, 2), np.int32), np.empty((60, 2), np.float32), []
+    afterwards = np.empty_like(loads)
+    for case, ranking in enumerate(rankings):
+        bearing = np.flatnonzero(loads[case][ranking[:-1]] > 0)
+        heavy = bearing[0] if case % 2 else random.choice(bearing)
+        light = packs - 1 if case % 3 else random.integers(heavy + 1, packs)
+        after = loads[case].copy()
+        after[ranking[[heavy, light]]] = random.integers(0, int(loads[case, ranking[heavy]]), 2)
+        places[case], totals[case] = (heavy, light), after[ranking[[heavy, light]]]
+        ranked.append(np.argsort(-after, kind="stable").tolist())
+        afterwards[case] = after
+    kernel = machine.Kernel(rank_each) if ON_MACHINE else cuda.jit(rank_each)
+    device = backend.device
+    arrays = [device.carry_over(array) for array in (loads, rankings, places, totals)]
+    device.Launch(kernel, 60, 32, OFFER_BYTES, None, *arrays).start(device.stream_of(0), None)
+    assert device.carry_back(arrays[1].owner).tolist() == ranked
+    np.testing.assert_array_equal(device.carry_back(arrays[0].owner), afterwards)
+
+
+def rank_each(loads, rankings, places, totals):
+    """Let each block rank the packs of a case."""
+    case = cuda.blockIdx.x
+    ranking, heavy, light = strip(rankings[case]), places[case, 0], places[case, 1]
+    swap = Swap(heavy, light, heavy, light, heavy, light)
+    rank_again(strip(loads[case]), ranking, swap, ranking[heavy], ranking[light], totals[case, lane() & 1])
 
 
 @each_policy

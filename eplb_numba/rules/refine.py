@@ -106,16 +106,14 @@ def _is_lost(tools: Tools, swaps: int, level: Any) -> bool:
 def _search(tools: Tools, tactics: Tactics, copies: int, heaviest: int, least: Any) -> Swap:
     """Look for a swap of one item for one that one of the heaviest packs has with the partners that the tactics name."""
     _, items, _, desk, _ = recall(tools)
-    packing, ranking = desk.trial, desk.ranking
-    num_packs = len(ranking)
+    num_packs = len(desk.ranking)
     for place in each(min(heaviest, num_packs - 1)):
         partners = 1 if tactics.partners == LIGHTEST else num_packs - 1 - place
         step, leaving, coming = search_partners(
-            items, packing, ranking, place, partners, tactics.partners == FIRST, copies, least, desk.keys
+            items, desk.trial, desk.ranking, place, partners, tactics.partners == FIRST, copies, least, desk.keys
         )
         if step >= 0:
-            heavy, light = np.int64(ranking[place]), np.int64(ranking[num_packs - 1 - step])
-            return _swap_of(heavy, light, leaving, -1, coming, -1)
+            return _swap_of(place, num_packs - 1 - step, leaving, -1, coming, -1)
     return NO_SWAP
 
 
@@ -132,7 +130,7 @@ def _search_pairs(tools: Tools, tactics: Tactics, copies: int, least: Any) -> tu
             break
         better, leaving, leaving_too, coming, coming_too = best_pair_swap(tools, heavy, light, copies, gain)
         if leaving >= 0:
-            gain, swap = better, _swap_of(heavy, light, leaving, leaving_too, coming, coming_too)
+            gain, swap = better, _swap_of(0, num_packs - 1 - step, leaving, leaving_too, coming, coming_too)
             if tactics.pair_partners == FIRST:
                 break
     return gain, swap

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .scratch import recall
 from .terms import Items, Packing, Tools
 from .words import barrier, inlined_word, lane, mine, rule, word
@@ -18,7 +20,7 @@ __all__ = ["Swap", "carry_out", "sort_packs"]
 class Swap(NamedTuple):
     """Two packs and the slots whose items change places; the second slots are -1 where one item goes for one."""
 
-    heavy: int
+    heavy: int  # the pack's place in the ranking
     light: int
     leaving: int
     leaving_too: int
@@ -57,14 +59,9 @@ def _sort(packing: Packing, pack: int, slots: int) -> None:
 def _rank_again(loads: Any, ranking: Any, heavy: int, light: int) -> None:
     """Sort the ranking after a swap: the heavy pack, which has got lighter, is moved back, and then the light one forward."""
     if lane() == 0:
-        place = 0
-        while ranking[place] != heavy:
-            place += 1
-        _move(loads, ranking, place)
-        place = len(ranking) - 1
-        while ranking[place] != light:
-            place -= 1
-        _move(loads, ranking, place)
+        pack = ranking[light]
+        _move(loads, ranking, heavy)
+        _move(loads, ranking, light if ranking[light] == pack else light - 1)
     barrier()
 
 
@@ -94,7 +91,8 @@ def carry_out(tools: Tools, swap: Swap) -> bool:
     desk = recall(tools).desk
     packing, ranking, pack_loads = desk.trial, desk.ranking, desk.draft.pack_loads
     slots = packing.slots
-    heavy, light = swap.heavy * slots, swap.light * slots
+    heavy_pack, light_pack = np.int64(ranking[swap.heavy]), np.int64(ranking[swap.light])
+    heavy, light = heavy_pack * slots, light_pack * slots
     leaving, leaving_too = heavy + swap.leaving, heavy + swap.leaving_too
     coming, coming_too = light + swap.coming, light + swap.coming_too
     if swap.leaving_too < 0:
@@ -105,7 +103,7 @@ def carry_out(tools: Tools, swap: Swap) -> bool:
         else:
             pack_loads[side] = _sum_with(packing.loads, light, slots, coming, coming_too, leaving, leaving_too)
     barrier()
-    lowers = max(pack_loads[0], pack_loads[1]) < packing.pack_loads[swap.heavy]
+    lowers = max(pack_loads[0], pack_loads[1]) < packing.pack_loads[heavy_pack]
     barrier()
     if lowers:
         if lane() == 0:
@@ -114,7 +112,7 @@ def carry_out(tools: Tools, swap: Swap) -> bool:
                 _exchange(packing, leaving_too, coming_too)
         barrier()
         for side in mine(2):
-            pack = swap.heavy if side == 0 else swap.light
+            pack = heavy_pack if side == 0 else light_pack
             _sort(packing, pack, slots)
             packing.pack_loads[pack] = pack_loads[side]
         barrier()

@@ -36,7 +36,7 @@ from eplb_numba.gpu.tries import try_and_turn
 from eplb_numba.rules import refine
 from eplb_numba.rules.relief import Swap
 from eplb_numba.rules.swap import best_pair_swap
-from eplb_numba.rules.terms import layout_of
+from eplb_numba.rules.terms import layout_of, tactics_of
 from eplb_numba.rules.words import best_lane, lane, lanes, strip
 
 from .cases import QUICK_POLICIES, RESTING, any_policies, problems, topologies, weights
@@ -576,6 +576,14 @@ def test_starts_that_follow_one_another(name, monkeypatch):
     for groups in (1, 4):
         theirs = plan_experts(on_gpu(weight), 12, groups, 2, 4, policy=name)
         assert_same(theirs, plan_experts(weight, 12, groups, 2, 4, policy=name))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_starts_of_a_large_plan_are_made_beside_each_other(dtype):
+    """What 100 layers of 1280 slots note of 128 starts is not too much: one after the other they take many times as long."""
+    tactics = tactics_of(Policy(starts=128), 0, np.dtype(dtype))
+    layout, memory = layout_of(Topology(1024, 1280, 1, 40, 320)), backend.memory
+    assert memory.allocate(memory.device.empty, 100, layout, tactics, np.dtype(dtype), False).starts is not None
 
 
 @settings(max_examples=EXAMPLES)

@@ -33,7 +33,7 @@ __all__ = ["ahead"]
 # For a plan that is to last there is a kernel for few slots on a node and one for many, and its outlook may not fit.
 SHAPES = Topology(256, 288, 8, 4, 32), Topology(256, 288, 1, 1, 32), Topology(384, 480, 1, 1, 96)
 # Large packs want so much scratch that, in float64, it does not fit.
-PACKED_SHAPES = Topology(16, 16, 1, 1, 4), Topology(256, 256, 1, 1, 2)
+PACKED_SHAPES = Topology(16, 16, 1, 1, 4), Topology(384, 384, 1, 1, 2)
 REPLICATED_SHAPES = Topology(16, 24, 1, 1, 1), Topology(256, 288, 1, 1, 1)
 # Launched with these policies: one has restarts, the other one starts.
 RESTARTS = replace(POLICIES["optimize_and_2item_swap"], restarts=MANY_SHARE)

@@ -198,12 +198,12 @@ def _arrays_of_starts(
     num_layers: int, parts: int, layout: Layout, tactics: Tactics, dtype: np.dtype[Any]
 ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Give shape and type of what is noted of each start; nothing where a packing has one, or where it would be too much."""
-    starts = (num_layers, parts, tactics.starts)
-    size = math.prod(starts) * (4 * layout.node_slots + dtype.itemsize * (layout.node_gpus + 3))
+    starts, narrow = (num_layers, parts, tactics.starts), _integer_of(layout)
+    size = math.prod(starts) * (narrow.itemsize * layout.node_slots + dtype.itemsize * (layout.node_gpus + 3))
     if tactics.starts == 1 or layout.gpu_slots == 1 or size > MOST_START_BYTES:
         return {}
     return {
-        "items": ((*starts, layout.node_slots), np.dtype(np.int32)),
+        "items": ((*starts, layout.node_slots), narrow),
         "pack_loads": ((*starts, layout.node_gpus), dtype),
         "spreads": (starts, dtype),
     }

@@ -123,7 +123,7 @@ class Draft(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """What is noted of each pair of items in a pack; there is room for a few more."""
+    """What is noted of each pair of items in a pack, with room for a few more; on a GPU sums and gains lie where marks do."""
 
     sums: Any  # (slots of a pack * (slots of a pack - 1) / 2) of the light pack; on a GPU, of the heavy one
     gains: Any  # (the same) the most that a swap for a pair of the light pack gains; on a GPU, what that pair sums to
@@ -134,13 +134,13 @@ class Desk(NamedTuple):
     """The scratch of a packer."""
 
     trial: Packing
-    keys: Any  # (items) what a start sorts by; then scratch.  On a GPU they lie where the trial's loads will
+    keys: Any  # (items) what a start sorts by; then scratch.  On a GPU they lie where the trial's loads do
     order: Any  # (items)
-    spare: Any  # (items + DIGITS); on a GPU (items)
+    spare: Any  # (packs + items + DIGITS); on a GPU (packs + items).  Its end is where the trial's items lie
     marks: Any  # (MARKS or more) for a GPU to sort with
     fill: Any  # (packs)
     ranking: Any  # (packs) from heaviest to lightest
-    bracket: Bracket  # (leaves for the packs, or for the experts of a node); on a GPU it lies where the marks do
+    bracket: Bracket  # (leaves for the packs, or for the experts of a node); on a GPU where the trial's loads and marks do
     draft: Draft
     pairs: Pairs
 

@@ -13,8 +13,9 @@ import pytest
 def test_compiled_kernels_give_the_same_bits():
     """The whole identity suite passes on compiled kernels, blocks of one warp and more, without a race or a stray access."""
     others = {name: value for name, value in os.environ.items() if name not in ("NUMBA_ENABLE_CUDASIM", "PYTEST_ADDOPTS")}
+    files = ["tests/test_gpu.py", "tests/test_card.py", "tests/test_watch.py"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py", "tests/test_card.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
         cwd=Path(__file__).parent.parent,
         env=others | {"TESTS_ON_MACHINE": "1"},
         stdout=subprocess.PIPE,

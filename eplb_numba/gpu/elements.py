@@ -14,6 +14,9 @@ from .strips import LINE, SHARED, Strip, as_index, moved, part
 
 __all__ = ["add_to", "four_of", "mark"]
 
+# Of what blocks tell each other: its type in PTX, and the letter of such registers.
+SCALARS = {types.float32: ("f32", "f"), types.float64: ("f64", "d"), types.int32: ("u32", "r")}
+
 
 @intrinsic
 def _get(context, strip, index):  # type: ignore[no-untyped-def]
@@ -29,19 +32,32 @@ def _get(context, strip, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _get_now(context, strip, index):  # type: ignore[no-untyped-def]
-    """Read an element of global memory where all blocks see it: what a multiprocessor keeps for itself may be out of date.
-
-    The others write it as they write all: what has 4 or 8 bytes is seen whole.
-    """
-    kind, register = {types.float32: ("f32", "=f"), types.float64: ("f64", "=d"), types.int32: ("u32", "=r")}[strip.dtype]
+    """Read an element of global memory where all blocks see it: what a multiprocessor keeps for itself may be out of date."""
+    kind, register = SCALARS[strip.dtype]
 
     def get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         place = builder.ptrtoint(_pointer(context, builder, signature, arguments), ir.IntType(64))
         read = ir.FunctionType(context.get_data_type(strip.dtype), [ir.IntType(64)])
-        line = ir.InlineAsm(read, f"ld.relaxed.gpu.{kind} $0, [$1];", f"{register},l,~{{memory}}", side_effect=True)
+        line = ir.InlineAsm(read, f"ld.relaxed.gpu.{kind} $0, [$1];", f"={register},l,~{{memory}}", side_effect=True)
         return builder.call(line, [place])
 
     return strip.dtype(strip, index), get
+
+
+@intrinsic
+def _set_now(context, strip, index, value):  # type: ignore[no-untyped-def]
+    """Write an element of global memory while others may read it: an access that says so is seen whole."""
+    kind, register = SCALARS[strip.dtype]
+
+    def put(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = builder.ptrtoint(_pointer(context, builder, signature, arguments), ir.IntType(64))
+        element = context.cast(builder, arguments[2], signature.args[2], strip.dtype)
+        write = ir.FunctionType(ir.VoidType(), [ir.IntType(64), element.type])
+        line = ir.InlineAsm(write, f"st.relaxed.gpu.{kind} [$0], $1;", f"l,{register},~{{memory}}", side_effect=True)
+        builder.call(line, [place, element])
+        return context.get_dummy_value()
+
+    return types.none(strip, index, value), put
 
 
 @intrinsic
@@ -98,6 +114,11 @@ def _pointer(context, builder, signature, arguments):  # type: ignore[no-untyped
 @overload(words.fresh, target="cuda")
 def _fresh(array, index):  # type: ignore[no-untyped-def]
     return lambda array, index: _get_now(array, index)
+
+
+@overload(words.tell, target="cuda")
+def _tell(array, index, number):  # type: ignore[no-untyped-def]
+    return lambda array, index, number: _set_now(array, index, number)
 
 
 @overload(operator.getitem, target="cuda")

@@ -11,7 +11,7 @@ from ..rules.node import place_node, prepare_node
 from ..rules.pack import raised
 from ..rules.place import best_try, ceiling_after, is_lost, node_in_turn
 from ..rules.placement import deliver, list_slots
-from ..rules.words import barrier, each_from, lane, mine, mine_from, parts, rule, strip
+from ..rules.words import barrier, each_from, lane, mine, mine_from, parts, rule, strip, tell
 from .memory import KEPT_APART, Work
 from .own import fetch, load_own_node, loads_and_tools, ours, ours_in, prepared_of, stage_of
 from .prepared import leave_node, take_up_node
@@ -103,7 +103,7 @@ def place_nodes(weight, most, layout, tactics, work, scratch):  # type: ignore[n
                 cuda.threadfence()  # behind it the last of a try's blocks sees what the others have staged
                 level = ceiling_after(layout, tactics, stage)
                 if level < np.inf:
-                    work.ceilings[layer, attempt] = level
+                    tell(strip(work.ceilings[layer]), attempt, level)
             barrier()  # the next problem may be a later try of the same layer
 
 

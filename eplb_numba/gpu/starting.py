@@ -11,7 +11,7 @@ from ..rules.node import prepare_node
 from ..rules.pack import best_start, keep
 from ..rules.scratch import recall
 from ..rules.starts import place_start, put_together, settle_node
-from ..rules.words import best_lane, each, fresh, lane, parts, rule, strip
+from ..rules.words import best_lane, each, fresh, lane, parts, rule, strip, tell
 from .memory import KEPT_APART, NOBODY_ASKS, PUT_TOGETHER, Work
 from .own import kept_of, load_own_node, loads_and_tools, ours_in, prepared_of, stage_of
 from .prepared import take_up_node
@@ -62,7 +62,8 @@ def place_starts(weight, most, layout, tactics, work, scratch, starts, together)
                 if largest < ceiling.level:  # as is the first of the best, and the first that is near enough
                     keep(recall(tools).desk.trial, kept_of(starts, layer, part, start))
                 if lane() == 0:
-                    work.largest[layer, part, together, start], starts.spreads[layer, part, start] = largest, spread
+                    tell(strip(work.largest[layer, part, together]), start, largest)
+                    starts.spreads[layer, part, start] = spread
                     # Whatever the order in which blocks end, the first start that comes near is made, and is the least.
                     if near:
                         cuda.atomic.min(work.first_near, (layer, part, together), start)

@@ -12,7 +12,7 @@ from .pack import pack
 from .replicate import node_bound, replicate
 from .scratch import recall, recall_stage
 from .terms import FREELY, WHERE_CHEAP, Layout, Stage, Tactics, Tools
-from .words import barrier, each, fresh, lane, mine, parts, rule, times
+from .words import barrier, each, fresh, lane, mine, parts, rule, tell, times
 
 __all__ = [
     "copies_apart",
@@ -143,7 +143,7 @@ def stage_node(index: int, bound: Any, tools: Tools, stage: Stage) -> None:
     for gpu in mine(num_gpus):
         stage.loads[index * num_gpus + gpu] = kept.pack_loads[gpu]
     if lane() == 0:
-        stage.bounds[index] = bound
+        tell(stage.bounds, index, bound)
     barrier()
 
 
@@ -152,5 +152,5 @@ def note_heaviest(index: int, heaviest: Any, stage: Stage) -> None:
     """Note what a node's heaviest GPU has come to; a block that plans another node or try may go by it from now on."""
     stage = recall_stage(stage)
     if lane() == 0:
-        stage.heaviest[index] = heaviest
+        tell(stage.heaviest, index, heaviest)
     barrier()

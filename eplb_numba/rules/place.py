@@ -16,7 +16,6 @@ from .groups import assign_groups, first_try, load_groups
 from .node import load_node, place_node, prepare_node
 from .placement import Placement, deliver
 from .scratch import cut_stage, cut_tools
-from .sums import largest_here
 from .terms import Bench, Job, Layout, Stage, Tables, Tactics, Tools
 from .words import best_lane, each_from, fresh, mine, rule, strip, times
 
@@ -106,15 +105,24 @@ def node_in_turn(turn: int, stage: Stage) -> int:
 
 
 @rule
+def _largest_told(loads: Any) -> Any:
+    """Give the largest of what nodes have come to, which on a GPU other blocks may tell at the same time."""
+    largest = fresh(loads, 0)
+    for node in each_from(1, len(loads)):
+        largest = max(largest, fresh(loads, node))
+    return largest
+
+
+@rule
 def ceiling_after(layout: Layout, tactics: Tactics, stage: Stage) -> Any:
     """Give what a later try must come below to be delivered in place of the staged one: 0, if no other can do better.
 
     That is so, up to the tolerance, where the staged one is so near to the bound that either holds for every try, because
     groups leave no choice, or would even if there were no groups.  After a try that is not finished it is infinite.
     """
-    heaviest = largest_here(stage.heaviest)
+    heaviest = _largest_told(stage.heaviest)
     if heaviest < np.inf:
-        bound = stage.mean[0] if layout.num_groups > layout.num_nodes else largest_here(stage.bounds)
+        bound = stage.mean[0] if layout.num_groups > layout.num_nodes else _largest_told(stage.bounds)
         if heaviest <= times(bound, tactics.limit):
             return stage.heaviest.dtype.type(0)
     return heaviest

@@ -37,6 +37,7 @@ __all__ = [
     "rule",
     "strip",
     "take",
+    "tell",
     "times",
     "word",
 ]
@@ -147,8 +148,14 @@ def strip(array: Any) -> Any:
 
 @word
 def fresh(array: Any, index: int) -> Any:
-    """Read what another block may write at any moment, as it is now and not as it was when somebody looked there before."""
+    """Read what another block may `tell` at any moment, as it is now and not as it was when somebody looked there before."""
     return array[index]
+
+
+@word
+def tell(array: Any, index: int, number: Any) -> None:
+    """Write what another block may look at by `fresh` at any moment."""
+    array[index] = number
 
 
 @word

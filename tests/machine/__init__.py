@@ -131,7 +131,7 @@ class Compiled:
         names = {}
         for name, place, size in _regions(self._kinds, iter(values)):
             names.setdefault((place, size), name)
-        launch = _Launch(self._program, values, lanes, shared_bytes, sorted(names), min(blocks, AT_ONCE))
+        launch = _Launch(self._program, values, lanes, shared_bytes, sorted(names), blocks)
         self.cycles = np.zeros(blocks, np.int64)
         chance = np.random.default_rng(blocks)
         # Near the order of their numbers, as on a GPU, or far from it.
@@ -153,15 +153,15 @@ class Compiled:
                 raise AssertionError(f"{self.name}, block {guests[seat]}, lane {lane}: {WHY[how]} at {at}: {line}")
         mingled = {names[region] for region in launch.touched(MINGLED)}
         assert not mingled, f"{self.name}: blocks touch what others write in {mingled}"
-        # What a try has come to all know that end last together.
-        overwritten = {names[region] for region in launch.touched(OVERWRITTEN)} - {"work.ceilings"}
+        overwritten = {names[region] for region in launch.touched(OVERWRITTEN)}
         assert not overwritten, f"{self.name}: blocks write over what others have written in {overwritten}"
 
 
 class _Launch:
     """The memory of a launch: what its blocks share, and a seat for each of those that are on their way."""
 
-    def __init__(self, program, values, lanes, shared_bytes, regions, seats):
+    def __init__(self, program, values, lanes, shared_bytes, regions, blocks):
+        seats = min(blocks, AT_ONCE)
         self._rows, self._lanes, self._shared_bytes = program.rows, lanes, shared_bytes
         self.seats, self._arrays = seats, regions
         self._start = np.zeros(program.num_registers, np.uint64)
@@ -173,7 +173,9 @@ class _Launch:
         self._shared = memory[-memory.ctypes.data % LINE :][: seats * width].reshape(seats, width)
         sizes = [*[size] * seats, *(size for _, size in regions)]
         offsets = np.concatenate([[0], np.cumsum([size // GRAIN + 4 for size in sizes])])
-        self._notes = Notes(*np.zeros((3, offsets[-1], 4), np.int64), np.zeros((offsets[-1], 4), np.int64))
+        self._notes = Notes(
+            *np.zeros((3, offsets[-1], 4), np.int64), np.zeros((offsets[-1], 9), np.int32), np.zeros((blocks, 3), np.int64)
+        )
         self._parts = list(pairwise(offsets[seats:]))
         self._epochs = np.zeros(1, np.int64)
         self._regions, self.blocks = [], []
@@ -189,7 +191,8 @@ class _Launch:
                     at=np.empty(lanes, np.int64),
                     state=np.empty(lanes, np.int64),
                     warp_epochs=np.empty(-(-lanes // WARP), np.int64),
-                    progress=np.empty(4, np.int64),
+                    progress=np.empty(10, np.int64),
+                    seen=np.empty((blocks, 3), np.int64),
                 )
             )
 
@@ -201,7 +204,7 @@ class _Launch:
         for lane in range(self._lanes):
             special = lane, self._lanes, number, blocks, lane % WARP, self._shared_bytes
             block.registers[lane, : len(SPECIAL)] = special
-        for array in (block.ready, block.clocks, block.at, block.state, block.progress):
+        for array in (block.ready, block.clocks, block.at, block.state, block.progress, block.seen):
             array[:] = 0
         block.warp_epochs[:] = 1
         self._epochs += 1

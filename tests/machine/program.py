@@ -16,7 +16,7 @@ COMPARISONS = tuple("eq ne lt le gt ge nan num".split())
 CODE = {name: number for number, name in enumerate(OPERATIONS)}
 KIND = {name: number for number, name in enumerate(KINDS)} | {f"b{bits}": KINDS.index(f"u{bits}") for bits in (8, 16, 32, 64)}
 OPERATION, TYPE, TARGET, FIRST, SECOND, THIRD, EXTRA, GUARD, LINE = range(9)
-FRESH = 16  # what is added to a load of what other blocks may write at any moment
+RELAXED = 16  # what is added to an access that says that other blocks may be there at the same time
 SPECIAL = ("%tid.x", "%ntid.x", "%ctaid.x", "%nctaid.x", "%laneid", "%dynamic_smem_size")
 OWN = re.compile(r"%(?:p|rs|r|rd|f|fd)\d+")
 
@@ -192,7 +192,7 @@ class _Reader:
             self.add(words[0], kind, target, [] if load else operands[1:], offset + place * int(kind[1:]) // 8, guard, line)
             self.rows[-1][SECOND] = register
             self.rows[-1][THIRD] = int("shared" in words) + 2 * (several if place == 0 else 1)
-            self.rows[-1][THIRD] += FRESH * int("relaxed" in words)
+            self.rows[-1][THIRD] += RELAXED * int("relaxed" in words)
         return None
 
 

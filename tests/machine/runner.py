@@ -2,9 +2,12 @@
 
 Memory is the host's own; an access outside what the kernel was given stops the machine, and so does a lane that touches what
 another one has written, or reads before another one writes, with no barrier between them.  A block gives way to other blocks
-after some accesses to the memory that it shares with them; what it does between those is nobody else's business.  What another
-block of the launch writes it must read by a load that asks for that, or behind a fence since its last atomic: else it may see
-what was there before.  That the other block has passed a fence of its own is not looked at.
+after some accesses to the memory that it shares with them; what it does between those is nobody else's business.
+
+Blocks of a launch may meet in a word in two ways only, for a GPU promises nothing else.  Either each access of theirs says
+that others may be there at the same time, or the one who writes hands the word over: that takes a fence and then an atomic of
+its own, and later an atomic and then a fence of whoever touches the word.  A lane speaks for the others if a barrier lies
+between.  Which words the atomics are about is not looked at.
 """
 
 from typing import NamedTuple
@@ -13,7 +16,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .program import CODE, EXTRA, FIRST, FRESH, GUARD, KINDS, OPERATION, SECOND, TARGET, THIRD, TYPE
+from .program import CODE, EXTRA, FIRST, GUARD, KINDS, OPERATION, RELAXED, SECOND, TARGET, THIRD, TYPE
 
 (
     ADD, AND, SHL, SELP, MOV, SETP, BRA, SHR, SUB, MAX, MIN, MUL, MAD, LD, ST, OR, XOR, DIV, REM, NEG, ABS, NOT, CLZ, POPC,
@@ -26,13 +29,18 @@ WARP = 32
 # How a lane stands, and why a block stopped.
 DONE, PAUSED, OUTSIDE, RACE, DEADLOCK, ENDLESS = range(1, 7)
 FOREVER = 500_000_000
-# How far a block has come: the lane that is to run, the instructions since it last waited, how often all have met, and whether
-# it has passed a fence since its last atomic.
-NEXT, STEPS, EPOCH, FENCED = range(4)
+# How far a block has come: the lane that is to run, the instructions since it last waited, the block's epoch, how often its
+# lanes have met, how many fences they have passed; one more than the lane of the last fence, how often they had met by then,
+# the same of the last atomic in memory that blocks share, and whether a fence has come since.
+NEXT, STEPS, EPOCH, MEETINGS, FENCES, FENCER, FENCED, ASKER, ASKED, IS_FENCED = range(10)
 GRAIN = 2  # bytes, of which a word is made here: the least that two lanes may write beside each other
-# What is noted of a word that blocks share: one more than the block that wrote or read it last, MANY if several have read it.
-# A writer is negative if it was an atomic.
-WRITER, READER, MINGLED, OVERWRITTEN = range(4)
+# What is noted of a word that blocks share: one more than the block that wrote it last, than the one that read it, and than
+# the one that read it as others may write, MANY if several did; whether they got in each other's way there, and whether one
+# wrote over what another had written; of the last write whether others may read, its lane, and MEETINGS and FENCES by then.
+WRITER, READER, WATCHER, MINGLED, OVERWRITTEN, IS_STRONG, SCRIBE, MET, PASSED = range(9)
+# What a block has handed over by its last atomic: what it had written before it passed so many fences, if the lane of the last
+# of these wrote it, or any before they met so often.
+UP_TO, SPEAKER, FROM = range(3)
 MANY = -1
 
 # Cycles until a result can be used: estimates for a current GPU, for comparing one form of a rule with another.
@@ -279,8 +287,8 @@ class Notes(NamedTuple):
     written: np.ndarray
     read: np.ndarray  # (words, 4) likewise
     earlier: np.ndarray  # (words, 4) of the one who read it before
-    # (words, 4) writer, reader, whether a block has touched what another one wrote, or the reverse, and whether both wrote it
-    blocks: np.ndarray
+    blocks: np.ndarray  # (words, 9) how blocks have met there
+    handed: np.ndarray  # (blocks, 3) what each has handed over
 
 
 class Block(NamedTuple):
@@ -292,7 +300,8 @@ class Block(NamedTuple):
     at: np.ndarray  # (lanes) the next instruction
     state: np.ndarray  # (lanes)
     warp_epochs: np.ndarray  # (warps) how often the lanes of a warp have met
-    progress: np.ndarray  # (4)
+    progress: np.ndarray  # (10)
+    seen: np.ndarray  # (blocks, 3) what others had handed over when this one asked last
 
 
 @compiled
@@ -301,9 +310,9 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
 
     patience is how many accesses to global memory it may make; epochs (1) counts how often any block has met.
     """
-    registers, ready, clocks, at, state, warp_epochs, progress = block
+    registers, ready, clocks, at, state, warp_epochs, progress, seen = block
     places, ends, offsets = regions
-    written, read, earlier, blocks = notes
+    written, read, earlier, blocks, handed = notes
     shared_base = places[0]
     lanes = len(registers)
     block_epoch = progress[EPOCH]
@@ -346,7 +355,9 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                     remaining -= 1
                     break
                 if operation == FENCE:
-                    progress[FENCED] = 1
+                    progress[FENCES] += 1
+                    progress[FENCER], progress[FENCED] = lane + 1, progress[MEETINGS]
+                    progress[IS_FENCED] |= _has_seen(progress, lane, ASKER)
                     clock = start + latency
                     continue
                 if operation == LD or operation == ST or operation == ATOM:
@@ -359,7 +370,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         if places[index] <= address and address + np.uint64(width) <= ends[index]:
                             region = index
                             break
-                    together = width if operation == ATOM else width * (row[THIRD] % FRESH // 2)
+                    together = width if operation == ATOM else width * (row[THIRD] % RELAXED // 2)
                     if region < 0 or address % np.uint64(together) != 0:
                         return OUTSIDE, lane, here - 1
                     if region > 0:
@@ -371,11 +382,15 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                     latency = LATENCY[operation] if region == 0 else GLOBAL_LATENCY
                     warp = lane // WARP
                     first_word = offsets[region] + np.int64(address - places[region]) // GRAIN
+                    if region > 0 and operation == ATOM:
+                        _hand_over(progress, lane, handed[number])
+                        seen[:] = handed
+                    there = _bits_at(address, width)
+                    is_new = (there ^ a) << np.uint64(64 - 8 * width) != 0
                     for word in range(first_word, first_word + (width + GRAIN - 1) // GRAIN):
-                        if region > 0 and operation == ATOM:
-                            progress[FENCED] = 0
-                        if region > 0 and not (operation == LD and (row[THIRD] >= FRESH or progress[FENCED] == 1)):
-                            _mingle(blocks[word], number + 1, operation)
+                        if region > 0:
+                            is_strong = operation == ATOM or row[THIRD] >= RELAXED
+                            _mingle(blocks[word], number + 1, lane, operation, is_strong, is_new, progress, seen)
                         if operation == ATOM and region > 0:  # other blocks do so, too
                             continue
                         clash = _clash(written, word, lane, a, operation, block_epoch, warp_epochs[warp])
@@ -392,20 +407,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         if operation == ATOM:
                             note[word, 0] = -note[word, 0]
                     if operation == LD:
-                        if width == 4:
-                            result = np.uint64(load_4(address))
-                            if kind == S32:
-                                result = np.uint64(np.int64(np.int32(np.uint32(result))))
-                        elif width == 8:
-                            result = load_8(address)
-                        elif width == 2:
-                            result = np.uint64(load_2(address))
-                            if kind == S16:
-                                result = np.uint64(np.int64(np.int16(np.uint16(result))))
-                        else:
-                            result = np.uint64(load_1(address))
-                            if kind == S8:
-                                result = np.uint64(np.int64(np.int8(np.uint8(result))))
+                        result = np.uint64(_signed(there, kind)) if kind in (S8, S16, S32) else there
                         for word in range(first_word, first_word + (width + GRAIN - 1) // GRAIN):
                             read[word, 3] = np.int64(result)
                     elif operation == ST:
@@ -420,7 +422,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         clock = start + 2
                         continue
                     else:
-                        result = np.uint64(load_4(address)) if width == 4 else load_8(address)
+                        result = there
                         how = row[THIRD] // 2
                         changed = result | a if how == 2 else result + a
                         if how == 0:
@@ -525,6 +527,7 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
             _meet(row, registers, clocks, ready, first, last)
             if row[OPERATION] == WARPSYNC:
                 warp_epochs[first // WARP] += 1
+                progress[MEETINGS] += lanes <= WARP
             for lane in range(first, last):
                 at[lane] += 1
         if not moved:
@@ -538,22 +541,58 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                 at[lane] += state[lane] != DONE
             epochs[0] += 1
             block_epoch = progress[EPOCH] = epochs[0]
+            progress[MEETINGS] += 1
     return DONE, 0, 0
 
 
 @compiled
-def _mingle(note, block, operation):
-    """Note that a block writes or reads a word, and whether it mingles with others there."""
-    is_others = note[WRITER] != 0 and abs(note[WRITER]) != block
+def _bits_at(address, width):
+    """Give the bits that lie at an address."""
+    if width == 4:
+        return np.uint64(load_4(address))
+    if width == 8:
+        return load_8(address)
+    return np.uint64(load_2(address)) if width == 2 else np.uint64(load_1(address))
+
+
+@compiled
+def _has_seen(progress, lane, who):
+    """Tell whether a lane has made the block's last fence or atomic, or has met with the one who did since."""
+    return progress[who] == lane + 1 or (progress[who] > 0 and progress[who + 1] < progress[MEETINGS])
+
+
+@compiled
+def _hand_over(progress, lane, handed):
+    """Let a lane's atomic hand over what the block's last fence stands behind, and ask for what others have handed over."""
+    if _has_seen(progress, lane, FENCER):
+        handed[UP_TO], handed[SPEAKER], handed[FROM] = progress[FENCES], progress[FENCER] - 1, progress[FENCED]
+    progress[ASKER], progress[ASKED], progress[IS_FENCED] = lane + 1, progress[MEETINGS], 0
+
+
+@compiled
+def _is_handed_over(note, lane, progress, seen):
+    """Tell whether a word is this lane's to touch though another block has written there."""
+    theirs = seen[note[WRITER] - 1]
+    is_given = note[PASSED] < theirs[UP_TO] and (note[SCRIBE] == theirs[SPEAKER] or note[MET] < theirs[FROM])
+    return is_given and progress[IS_FENCED] == 1 and _has_seen(progress, lane, FENCER)
+
+
+@compiled
+def _mingle(note, block, lane, operation, is_strong, is_new, progress, seen):
+    """Note that a block writes or reads a word, and whether it gets in the way of others there."""
+    is_others = note[WRITER] != 0 and note[WRITER] != block
+    if is_others and not (is_strong and note[IS_STRONG]):
+        note[MINGLED] |= not _is_handed_over(note, lane, progress, seen)
     if operation == LD:
-        note[MINGLED] |= is_others
-        if note[READER] != block:
-            note[READER] = block if note[READER] == 0 else MANY
+        who = WATCHER if is_strong else READER
+        if note[who] != block:
+            note[who] = block if note[who] == 0 else MANY
         return
-    note[OVERWRITTEN] |= is_others and operation == ST
-    note[MINGLED] |= is_others and operation == ATOM and note[WRITER] > 0
     note[MINGLED] |= note[READER] != 0 and note[READER] != block
-    note[WRITER] = block if operation == ST else -block
+    note[MINGLED] |= not is_strong and note[WATCHER] != 0 and note[WATCHER] != block
+    note[OVERWRITTEN] |= is_others and is_new and operation == ST
+    note[WRITER], note[IS_STRONG], note[SCRIBE] = block, is_strong, lane
+    note[MET], note[PASSED] = progress[MEETINGS], progress[FENCES]
 
 
 @compiled

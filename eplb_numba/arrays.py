@@ -107,7 +107,7 @@ class Guest:
         if self.gpu is None:
             return self.view.dtype
         try:
-            return np.dtype(str(self._array.dtype).rpartition(".")[2])
+            return _as_numpys(self._array.dtype)
         except TypeError as error:
             raise TypeError(f"{self.name} must hold {REAL_NUMBERS}, got {self.description}") from error
 
@@ -161,6 +161,12 @@ def _is_served_on_gpus(array: Any) -> bool:
 def _type_of(library: Any, dtype: Any) -> Any:
     """Give what a library calls a type of NumPy's."""
     return getattr(library, np.dtype(dtype).name)
+
+
+@lru_cache(maxsize=64)
+def _as_numpys(dtype: Any) -> np.dtype[Any]:
+    """Give what NumPy calls a library's type."""
+    return np.dtype(str(dtype).rpartition(".")[2])
 
 
 def _describe(array: Any) -> str:

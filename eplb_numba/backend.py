@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -32,6 +33,12 @@ def open_backend(name: Backend) -> ModuleType:
         from . import cpu
 
         return cpu
+    return _open_cuda()
+
+
+@cache
+def _open_cuda() -> ModuleType:
+    """Give the backend of GPUs, which stays where it once was."""
     refuse_to_import("gpu")
     reason = why_not_cuda()
     if reason is not None:

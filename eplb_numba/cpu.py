@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = ["Workshop", "cache_folder", "pack", "plan", "replicate"]
 WORTH_SHARING = 2048  # slots; fewer are planned sooner than a second thread has woken up
 WORTH_FILLING = 2**20  # elements; likewise, and below it one compiled function fewer is worth more
 LINE = 64  # bytes of memory that come into a cache together
+INTEGER = np.dtype(np.int32)  # of scratch
 
 
 def _compiled(function: Any, **options: Any) -> Any:
@@ -43,15 +45,6 @@ def cache_folder() -> str | None:
     return None if stats is None else stats.cache_path
 
 
-def _rows_on_lines(num_rows: int, size: int, kind: Any) -> Any:
-    """Allocate rows of at least a size that begin with cache lines: vector units are slower at what lies across two."""
-    item = np.dtype(kind).itemsize
-    width = -(-size * item // LINE) * LINE // item
-    memory = np.empty(num_rows * width + LINE // item, kind)
-    first = -memory.ctypes.data % LINE // item
-    return memory[first : first + num_rows * width].reshape(num_rows, width)
-
-
 class Scratch:
     """What the workers of one problem write on; it may be used again, but not by two callers at once."""
 
@@ -60,9 +53,22 @@ class Scratch:
         sizes = [*bench_size(layout, False), *stage_size(layout), window_size(layout), *outlook_size(layout, False)]
         if not is_lasting:
             sizes[4:] = 0, 0, 0
-        kinds = value, np.int32, value, np.int32, value, value, np.int32
+        kinds = value, INTEGER, value, INTEGER, value, value, INTEGER
         self.num_workers = num_workers
-        self.tables = Tables(*(_rows_on_lines(num_workers, size, kind) for size, kind in zip(sizes, kinds, strict=True)))
+        self.tables = Tables(*_rows_on_lines(num_workers, sizes, kinds))
+
+
+def _rows_on_lines(num_rows: int, sizes: Sequence[int], kinds: Sequence[np.dtype[Any]]) -> Iterator[Any]:
+    """Allocate tables whose rows have at least some size.
+
+    They begin with cache lines, for vector units are slower at what lies across two, and workers at what others write beside.
+    """
+    row_bytes = [-(-size * kind.itemsize // LINE) * LINE for size, kind in zip(sizes, kinds, strict=True)]
+    memory = np.empty(num_rows * sum(row_bytes) + LINE, np.uint8)  # in one piece: to ask where memory lies takes longest
+    place = -memory.ctypes.data % LINE
+    for length, kind in zip(row_bytes, kinds, strict=True):
+        yield np.ndarray((num_rows, length // kind.itemsize), kind, memory, place)
+        place += num_rows * length
 
 
 def plan(guest: Guest, layout: Layout, tactics: Tactics, width: int | None) -> tuple[Placement, Any]:

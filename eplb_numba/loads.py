@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,11 +23,18 @@ def receive_weight(weight: Any, *, may_lack_layers: bool = False) -> Guest:
 
 def planned_dtype(guest: Guest) -> np.dtype[Any]:
     """Give the type that a weight is planned in: float64 stays what it is, all others become float32."""
-    dtype = guest.dtype
-    if dtype.name == "bfloat16":
+    planned = _planned_for(guest.dtype)
+    if planned is None:
+        raise TypeError(f"{guest.name} must hold {REAL_NUMBERS}, got {guest.description}")
+    return planned
+
+
+@lru_cache(maxsize=64)
+def _planned_for(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    if _is_bfloat16(dtype):
         return np.dtype(np.float32)
     if dtype.kind not in "iuf" or dtype.itemsize > 8 or (dtype.kind == "f" and dtype.itemsize == 1):
-        raise TypeError(f"{guest.name} must hold {REAL_NUMBERS}, got {guest.description}")
+        return None
     return np.dtype(np.float64 if dtype.kind == "f" and dtype.itemsize == 8 else np.float32)
 
 
@@ -43,7 +51,7 @@ def planned_loads(guest: Guest, dtype: np.dtype[Any] | None = None) -> NDArray[A
     own = planned_dtype(guest)
     value = own if dtype is None else dtype
     view = guest.view
-    if view.dtype.name == "bfloat16":
+    if _is_bfloat16(view.dtype):
         view = view.astype(np.float32)
     largest = _check(guest.name, view)
     if view.ndim == 3:
@@ -65,10 +73,15 @@ def planned_steps(guest: Guest, is_lasting: int, dtype: np.dtype[Any] | None = N
     value, view = planned_dtype(guest) if dtype is None else dtype, guest.view
     if not is_lasting or view.ndim != 3 or len(view) == 1:
         return np.empty((0, 1, 1), value)
-    steps = np.require(view.astype(np.float32) if view.dtype.name == "bfloat16" else view, value, ["C", "A"])
+    steps = np.require(view.astype(np.float32) if _is_bfloat16(view.dtype) else view, value, ["C", "A"])
     return steps if steps.flags.writeable else _as_writeable(steps)
 
 
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "V" and dtype.name == "bfloat16"  # NumPy makes up the name each time
+
+
+@lru_cache(maxsize=4)
 def most_of(dtype: np.dtype[Any]) -> float:
     """Give what the loads of a layer must add up to less than: then no sum of them, in whatever order, overflows."""
     return float(np.finfo(dtype).max) / 4

@@ -48,6 +48,15 @@ def test_gpu_benchmarks_are_skipped_with_a_reason(benchmarks, monkeypatch):
         on_gpu.OnGpu().setup("deepseek", "qwen3_235b_ep16")
 
 
+def test_call_benchmarks_run(planning):
+    """The benchmarks of calls time what is a plan."""
+    benchmark = planning.Call()
+    benchmark.setup()
+    benchmark.time_rebalance()
+    benchmark.time_planner()
+    assert benchmark.planner.plan(benchmark.weight).balancedness[0] > 0.5
+
+
 def test_each_benchmark_runs(planning):
     """Every method of the planning benchmarks runs for every policy on the smallest shape, and tracks sensible numbers."""
     assert set(planning.Planning.params[1]) == set(planning.SHAPES)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from threading import Barrier, Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from numba.cuda.dispatcher import _Kernel
 from numba.cuda.typing.typeof import Purpose, typeof
 
 from eplb_numba import Planner, Topology, plan_experts
-from eplb_numba.gpu import card
+from eplb_numba.gpu import card, launches, views
 from eplb_numba.policy import POLICIES
 from eplb_numba.rules.terms import layout_of, tactics_of
 
@@ -66,8 +67,10 @@ def test_numbers_are_handed_over_as_numba_does(argument):
     """Numbers, and tuples of them, become the parameters that Numba makes of them."""
     expected, found = [], []
     Taker()._prepare_args(typeof(argument, Purpose.argument), argument, 0, [], expected)
-    card._take_apart(argument, [], found, [])
+    launches._take_apart(argument, [], found, [])
     assert list(map(as_bytes, found)) == list(map(as_bytes, expected))
+    words = [launches._as_word(parameter).to_bytes(8, "little", signed=True) for parameter in found]
+    assert all(word.startswith(as_bytes(parameter)) for word, parameter in zip(words, expected, strict=True))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
@@ -78,12 +81,12 @@ def test_numbers_are_handed_over_as_numba_does(argument):
 def test_arrays_are_handed_over_as_numba_does(dtype, shape, strides):
     """Arrays become the parameters that Numba makes of them, and kernels are compiled for the same types."""
     dtype = np.dtype(dtype)
-    view = card.View(2**40, shape, dtype, strides and tuple(step * dtype.itemsize for step in strides), None)
+    view = views.View(2**40, shape, dtype, strides and tuple(step * dtype.itemsize for step in strides), None)
     if 0 not in shape:  # for an empty array Numba asks the driver
         array = numbas_array(view)
         expected, found, addresses = [], [0], []
         Taker()._prepare_args(typeof(array, Purpose.argument), array, 0, [], expected)
-        card._take_apart(view, [], found, addresses)
+        launches._take_apart(view, [], found, addresses)
         assert list(map(as_bytes, found[1:])) == list(map(as_bytes, expected))
         assert addresses == [(found.index(view.address), view.address, 0)]
         assert card.is_dense(view) == array.flags["C_CONTIGUOUS"]
@@ -93,15 +96,61 @@ def test_arrays_are_handed_over_as_numba_does(dtype, shape, strides):
         )
 
 
+def test_threads_hand_over_parameters_of_their_own(monkeypatch):
+    """What a thread hands over stays as it is while another one does so."""
+    both_are_here, taken = Barrier(2), {}
+
+    def launch(entry, grid, stream):
+        both_are_here.wait(timeout=60)
+        taken[stream] = launches._HANDED.words[:]
+
+    monkeypatch.setattr(launches, "_launch", launch)
+    monkeypatch.setattr(launches, "_compile", lambda *given: None)
+    monkeypatch.setattr(launches, "_enter", lambda compiled: None)
+    first = views.View(2**40, (3,), np.dtype(np.float32), None, None)
+    handed = {1: (first, 5, 6), 2: (None, 7, 8, 9)}
+    starts = [launches.Launch(None, 1, 32, 0, *given).start for given in handed.values()]
+    threads = [Thread(target=start, args=(stream, handed[stream][0])) for stream, start in zip(handed, starts, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for stream, expected in {1: [*first.parameters, 5, 6], 2: [7, 8, 9]}.items():
+        assert taken[stream][: len(expected)] == expected
+
+
+def test_too_many_parameters_are_refused():
+    """There is no room for more of them than a kernel can have."""
+    with pytest.raises(ValueError, match="a kernel must have at most 512 parameters, got 513"):
+        launches.Launch(None, 1, 32, 0, None, *range(513))
+
+
 def test_parts_lie_within_their_memory():
     """Parts of a piece of memory lie where they were said to, without gaps of their own."""
-    memory = card.View(1024, (4096,), np.dtype(np.uint8), None, None)
+    memory = views.View(1024, (4096,), np.dtype(np.uint8), None, None)
     part = card.part(memory, 256, (3, 5), np.dtype(np.float64))
     assert part.parameters == (0, 0, 15, 8, 1280, 3, 5, 40, 8)
-    assert card.as_window(part).parameters == (0, 0, 15, 8, 1280, 1, 3, 5, 120, 40, 8)
     addresses = []
-    card._take_apart(part, [], [], addresses)
-    assert addresses == [(card.ADDRESS, 1024, 256)]
+    launches._take_apart(part, [], [], addresses)
+    assert addresses == [(launches.ADDRESS, 1024, 256)]
+
+
+@pytest.mark.parametrize("strides", [None, (40, 8), (120, 24)])
+@pytest.mark.parametrize("steps", [(), (2,)])
+def test_a_weight_is_seen_as_a_window(steps, strides):
+    """A weight without steps is seen as one step of a window, dense or with gaps."""
+    shape, step = (*steps, 3, 5), None if strides is None else (*((400,) if steps else ()), *strides)
+    told = {"data": (1280, False), "shape": shape, "typestr": "<f8", "strides": step}
+    view = card.see_window(SimpleNamespace(__cuda_array_interface__=told))
+    assert (view.address, view.shape) == (1280, shape if steps else (1, *shape))
+    assert view.strides[-2:] == (strides or (40, 8))
+    assert view.is_dense == (strides is None or (strides == (40, 8) and not steps))
+
+
+def test_an_address_is_found_wherever_a_library_tells_it():
+    """Torch's arrays are asked for it alone, others for all that they tell."""
+    assert card.address_of(SimpleNamespace(__cuda_array_interface__={"data": (1280, False)})) == 1280
+    assert card.address_of(SimpleNamespace(data_ptr=lambda: 1280)) == 1280
 
 
 def test_numba_has_what_is_relied_on(monkeypatch):

@@ -207,7 +207,7 @@ def test_lanes_share_the_work(size):
     kernel = machine.Kernel(note_lanes) if ON_MACHINE else cuda.jit(note_lanes)
     device = backend.device
     seen = device.empty((size, 4), np.int64)
-    device.Launch(kernel, 1, size, OFFER_BYTES, None, device.see(seen)).start(device.stream_of(0), None)
+    device.Launch(kernel, 1, size, OFFER_BYTES, None, device.see(seen)).start(0, None)
     assert device.carry_back(seen).tolist() == [[index, size, (size - 1) // 2, size - 2] for index in range(size)]
 
 
@@ -239,7 +239,7 @@ def test_packs_are_ranked_again(packs):
     kernel = machine.Kernel(rank_each) if ON_MACHINE else cuda.jit(rank_each)
     device = backend.device
     arrays = [device.carry_over(array) for array in (loads, rankings, places, totals)]
-    device.Launch(kernel, 60, 32, OFFER_BYTES, None, *arrays).start(device.stream_of(0), None)
+    device.Launch(kernel, 60, 32, OFFER_BYTES, None, *arrays).start(0, None)
     assert device.carry_back(arrays[1].owner).tolist() == ranked
     np.testing.assert_array_equal(device.carry_back(arrays[0].owner), afterwards)
 

@@ -23,11 +23,11 @@ NOTHING, MEETING_BEFORE, FENCE_BEFORE, FENCE_BEHIND, MEETING_BEHIND = range(5)
 TOLD, PLAINLY = range(2)  # how a word is written, or read, at which blocks look at any moment
 
 
-def launch(function, *arrays):
+def launch(function, *arrays, blocks=BLOCKS):
     """Run a kernel on some arrays; give what is in them afterwards."""
     device = backend.device
     views = [device.carry_over(array) for array in arrays]
-    device.Launch(machine.Kernel(function), BLOCKS, LANES, OFFER_BYTES, None, *views).start(device.stream_of(0), None)
+    device.Launch(machine.Kernel(function), blocks, LANES, OFFER_BYTES, None, *views).start(0, None)
     return [device.carry_back(view.owner) for view in views]
 
 
@@ -103,19 +103,39 @@ def test_both_sides_must_say_so(how):
         launch(look_around, np.array(how, np.int32), np.zeros(BLOCKS, np.int32))
 
 
-def write_down(value, words):
-    """Let each block write into the first word."""
+def count(is_fenced, words, made, missed):
+    """Let each block tell that it is here, and count who is missing of those that came before."""
+    own, block = strip(words), cuda.blockIdx.x
     if lane() == 0:
-        tell(strip(words), 0, np.int32(cuda.blockIdx.x if value[0] < 0 else value[0]))
+        tell(own, block, np.int32(1))
+        if is_fenced[0]:
+            cuda.threadfence()
+        before = cuda.atomic.add(made, 0, 1)
+        if is_fenced[0]:
+            cuda.threadfence()
+        told = 0
+        for other in range(len(words)):
+            told += fresh(own, other) if other != block else 0
+        missed[block] = max(before - told, 0)
 
 
-def test_blocks_may_tell_the_same():
-    """Blocks may write the same to a word."""
-    _, words = launch(write_down, np.array([7], np.int32), np.zeros(1, np.int32))
-    assert words.tolist() == [7]
+@pytest.mark.parametrize("is_fenced", [False, True])
+def test_what_others_tell_may_be_seen_late(is_fenced):
+    """Whoever looks around may miss what others have told before, but nothing that they have handed over."""
+    missed = 0
+    for blocks in range(8, 24):
+        arrays = [np.array([is_fenced], np.int32), *(np.zeros(size, np.int32) for size in (blocks, 1, blocks))]
+        missed += launch(count, *arrays, blocks=blocks)[-1].sum()
+    assert (missed == 0) == is_fenced
 
 
-def test_blocks_may_not_tell_one_word_different_things():
-    """Which of two numbers stays would depend on which block comes last."""
-    with pytest.raises(AssertionError, match=r"blocks write over what others have written in .'1'."):
-        launch(write_down, np.array([-1], np.int32), np.zeros(1, np.int32))
+def write_down(words):
+    """Let each block write the same into the first word."""
+    if lane() == 0:
+        tell(strip(words), 0, np.int32(7))
+
+
+def test_one_block_writes_a_word():
+    """Which of two numbers stays would depend on which block comes last; even if they are the same here."""
+    with pytest.raises(AssertionError, match=r"blocks write over what others have written in .'0'."):
+        launch(write_down, np.zeros(1, np.int32))

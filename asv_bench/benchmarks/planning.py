@@ -60,6 +60,27 @@ class Planning:
         rebalance_experts(self.weight, *self.shape.numbers, policy=policy)
 
 
+class Call:
+    """What a call takes beside the planning: a layer of sixteen experts is planned in no time."""
+
+    version = "1"
+
+    def setup(self):
+        """Make the load, and plan once: that compiles."""
+        self.weight = np.random.default_rng(0).lognormal(0, 1, (1, 16)).astype(np.float32)
+        self.planner = Planner(1, 16, 24, 1, 1, 4, policy="deepseek")
+        self.time_rebalance()
+        self.time_planner()
+
+    def time_rebalance(self):
+        """Time the drop-in."""
+        rebalance_experts(self.weight, 24, 1, 1, 4, policy="deepseek")
+
+    def time_planner(self):
+        """Time a planner that is used again."""
+        self.planner.plan(self.weight)
+
+
 class Start:
     """What a new process pays before its first plan."""
 

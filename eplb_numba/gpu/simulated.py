@@ -15,7 +15,6 @@ from numba.cuda.simulator import kernel as simulator
 __all__ = [
     "CAN_MOVE",
     "Launch",
-    "as_window",
     "at",
     "carry_back",
     "carry_over",
@@ -23,8 +22,8 @@ __all__ = [
     "is_dense",
     "part",
     "see",
+    "see_window",
     "shared_memory",
-    "stream_of",
 ]
 
 CAN_MOVE = False  # a launch holds its arrays
@@ -38,19 +37,15 @@ def is_dense(array: Any) -> bool:
     return bool(array.flags["C_CONTIGUOUS"])
 
 
-def as_window(array: Any) -> Any:
-    """See a weight (layers, experts) as a window of one step."""
-    return array[np.newaxis]
+def see_window(array: Any) -> Any:
+    """See a weight, (layers, experts) or (steps, layers, experts), as a window, which has steps."""
+    seen = see(array)
+    return seen if seen.ndim == 3 else seen[np.newaxis]
 
 
 def part(memory: Any, first_byte: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """See an array in a piece of memory."""
     return memory[first_byte : first_byte + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
-
-
-def stream_of(handle: int) -> int:
-    """Give the stream of another library."""
-    return handle
 
 
 class Launch:

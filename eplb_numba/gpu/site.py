@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ class Site(NamedTuple):
     zero: Any  # in the type in which steps are added up
     top: Any  # the end of that type
     most: float  # what the loads of a layer must add up to less than
-    stream: Any
+    stream: int
     empty: Allocator
     hand_back: Callable[[Any], Any]
 
@@ -43,23 +43,23 @@ def site_of(guest: Guest, value: np.dtype[Any], tactics: Tactics) -> Iterator[Si
     """Go to the GPU of a guest; one from the CPU is carried to the current GPU, and its results back."""
     if guest.gpu is None:
         _check_capability(getattr(cuda.get_current_device(), "id", 0))  # the simulator's has none
-        weight = device.as_window(device.carry_over(planned_loads(guest)))
+        weight = device.carry_over(planned_loads(guest)[np.newaxis])
         steps = device.carry_over(planned_steps(guest, tactics.is_lasting))
         zero, top = value.type(0), value.type(np.inf)
 
         def hand_back(array: Any) -> Any:
             return guest.hand_back(device.carry_back(array))
 
-        yield Site(weight, steps, zero, top, most_of(value), device.stream_of(0), device.empty, hand_back)
+        yield Site(weight, steps, zero, top, most_of(value), 0, device.empty, hand_back)
         return
     zero, top = limits_of(guest.dtype, value)
     with device.at(guest.gpu):
         _check_capability(guest.gpu)
-        seen = device.see(guest.on_gpu)
-        weight = seen if len(guest.shape) == 3 else device.as_window(seen)
-        yield Site(weight, weight, zero, top, most_of(value), device.stream_of(guest.stream), guest.empty, lambda array: array)
+        weight = device.see_window(guest.on_gpu)
+        yield Site(weight, weight, zero, top, most_of(value), guest.stream, guest.empty, lambda array: array)
 
 
+@lru_cache(maxsize=64)
 def limits_of(kind: np.dtype[Any], value: np.dtype[Any]) -> tuple[Any, Any]:
     """Give zero and the end of the type in which steps of some kind are added up, where they are planned in another type."""
     adds_up_in = value if kind.kind == "f" else np.dtype(np.uint64 if kind.kind == "u" else np.int64)

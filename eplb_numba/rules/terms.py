@@ -190,6 +190,7 @@ class Stage(NamedTuple):
     bench: Bench
 
 
+@lru_cache(maxsize=64)
 def layout_of(topology: Topology) -> Layout:
     """Give the sizes of a layer."""
     groups, nodes = topology.planned_groups, topology.planned_nodes

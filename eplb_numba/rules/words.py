@@ -148,7 +148,7 @@ def strip(array: Any) -> Any:
 
 @word
 def fresh(array: Any, index: int) -> Any:
-    """Read what another block may `tell` at any moment, as it is now and not as it was when somebody looked there before."""
+    """Read what another block may `tell`, or change at once, as it is now and not as it was when somebody looked before."""
     return array[index]
 
 

@@ -6,14 +6,14 @@ What is launched runs on the machine for PTX.
 
 import ctypes
 import re
-from types import SimpleNamespace
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from numba import cuda
 
 from eplb_numba import arrays
-from eplb_numba.gpu import card
+from eplb_numba.gpu import launches
 
 from ..machine import Compiled, read_program
 from . import NAME
@@ -46,6 +46,15 @@ class Double:
         self._heard = Listener(self._hear)  # which must live as long as the driver may call it
         self._driver.double_listen(self._heard)
 
+    @contextmanager
+    def deaf(self):
+        """Let the driver refuse launches for a while."""
+        self._driver.double_listen(None)
+        try:
+            yield
+        finally:
+            self._driver.double_listen(self._heard)
+
     def calls(self):
         """Give the names of the driver's functions that were called since this was asked last."""
         return self._driver.double_called().decode().split()
@@ -58,7 +67,7 @@ class Double:
             places = {self._driver.double_gpu_of(value) for value in values}
             assert places <= {-1, gpu}, f"a kernel on GPU {gpu} is handed memory of another one"
             self.launches.append(Launch(kernel.name, stream or 0, gpu))
-            kernel.run(SimpleNamespace(grid=(blocks,), block=(lanes,), shmem_size=shared_bytes), values)
+            kernel.run((blocks, lanes, shared_bytes), values)
         except BaseException as error:  # noqa: BLE001
             print(f"{type(error).__name__}: {error}")
             return False
@@ -67,7 +76,7 @@ class Double:
     def _kernel(self, entry):
         """Give the kernel that has a name, as the machine reads it, and the types of its parameters."""
         if entry not in self._ready:
-            (kernel, *_), compiled = next(item for item in card._COMPILED.items() if item[1].entry_name == entry)
+            (kernel, *_), compiled = next(item for item in launches._COMPILED.items() if item[1].entry_name == entry)
             ptx = compiled._codelibrary.get_asm_str()
             head, _, _ = ptx.partition(".entry")[2].partition("{")
             kinds = re.findall(r"\.param \.(\w+)", head)

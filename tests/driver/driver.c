@@ -15,7 +15,6 @@ enum { THREADS_PER_BLOCK = 1, SHARED_BYTES_PER_BLOCK = 8, WARP_SIZE = 10, PROCES
 
 typedef struct { int gpu; } Context;
 typedef struct { char name[4096]; } Kernel;
-typedef struct { unsigned grid[3], block[3], shared_bytes; void *stream, *attributes; unsigned num_attributes; } Config;
 typedef struct Memory { char *place; size_t size; int gpu; struct Memory *next; } Memory;
 typedef int (*Listener)(const char *kernel, unsigned blocks, unsigned lanes, unsigned shared_bytes, void *stream, int gpu,
                         void **parameters);
@@ -173,12 +172,12 @@ static int double_cuKernelGetAttribute(int *value, int attribute, Kernel *kernel
     *value = 0;
     return OK;
 }
-static int double_cuLaunchKernelEx(const Config *config, Kernel *kernel, void **parameters, void **others) {
+static int double_cuLaunchKernel(Kernel *kernel, unsigned blocks, unsigned rows, unsigned planes, unsigned lanes, unsigned lane_rows,
+                                 unsigned lane_planes, unsigned shared_bytes, void *stream, void **parameters, void **others) {
     IN_CONTEXT;
-    unsigned blocks = config->grid[0], lanes = config->block[0];
-    if (config->grid[1] != 1 || config->grid[2] != 1 || config->block[1] != 1 || config->block[2] != 1) return INVALID_VALUE;
-    if (!blocks || !lanes || lanes > 1024 || config->shared_bytes > MOST_SHARED_BYTES || others || !listener) return INVALID_VALUE;
-    int done = listener(kernel->name, blocks, lanes, config->shared_bytes, config->stream, stack[depth - 1]->gpu, parameters);
+    if (rows != 1 || planes != 1 || lane_rows != 1 || lane_planes != 1 || others || !listener) return INVALID_VALUE;
+    if (!blocks || !lanes || lanes > 1024 || shared_bytes > MOST_SHARED_BYTES) return INVALID_VALUE;
+    int done = listener(kernel->name, blocks, lanes, shared_bytes, stream, stack[depth - 1]->gpu, parameters);
     return done ? OK : LAUNCH_FAILED;
 }
 
@@ -194,7 +193,7 @@ static const struct { const char *name; void *function; } offers[] = {
     OFFER(cuCtxGetCurrent), OFFER(cuCtxSetCurrent), OFFER(cuCtxPushCurrent), OFFER(cuCtxPopCurrent), OFFER(cuCtxGetDevice),
     OFFER(cuCtxSynchronize), OFFER(cuMemGetInfo), OFFER(cuMemAlloc), OFFER(cuMemFree), OFFER(cuMemcpyHtoD),
     OFFER(cuMemcpyDtoH), OFFER(cuLibraryLoadData), OFFER(cuLibraryUnload), OFFER(cuLibraryGetKernel),
-    OFFER(cuKernelGetAttribute), OFFER(cuLaunchKernelEx), OFFER(cuGetErrorName), OFFER(cuGetErrorString),
+    OFFER(cuKernelGetAttribute), OFFER(cuLaunchKernel), OFFER(cuGetErrorName), OFFER(cuGetErrorString),
     OFFER(cuGetProcAddress),
 };
 

@@ -13,9 +13,10 @@ import pytest
 from numba import cuda
 
 from eplb_numba import POLICIES, Planner, Topology, balanced_packing, plan_experts, rebalance_experts, replicate_experts
+from eplb_numba import backend as choosing
 from eplb_numba import gpu as backend
 from eplb_numba.arrays import Guest
-from eplb_numba.gpu import card
+from eplb_numba.gpu import card, launches
 from eplb_numba.gpu.ahead import ahead
 from eplb_numba.gpu.kernels import KERNELS
 from eplb_numba.info import gather_info
@@ -95,7 +96,7 @@ def test_nothing_is_read_back():
     double.calls()
     theirs = rebalance_experts(on_gpu, *NUMBERS, policy=POLICY, log2phy_width=9)
     # What is freed are arrays that nobody has any more.
-    assert set(double.calls()) <= ENTERING | {"cuMemAlloc", "cuLaunchKernelEx", "cuMemFree"}
+    assert set(double.calls()) <= ENTERING | {"cuMemAlloc", "cuLaunchKernel", "cuMemFree"}
     for found, expected in zip(theirs, rebalance_experts(weight, *NUMBERS, policy=POLICY, log2phy_width=9), strict=True):
         np.testing.assert_array_equal(found.to_device("cpu"), expected)
 
@@ -129,7 +130,7 @@ def test_a_planner_only_launches():
     weight = Array.of(load(8), 1)
     double.calls()
     theirs = there.plan(weight)
-    assert [name for name in double.calls() if name not in ENTERING] == ["cuLaunchKernelEx"] * len(NAMES)
+    assert [name for name in double.calls() if name not in ENTERING] == ["cuLaunchKernel"] * len(NAMES)
     assert_same(theirs, here.plan(load(8)))
 
 
@@ -150,6 +151,16 @@ def test_a_driver_that_cannot_be_asked(monkeypatch):
     monkeypatch.setattr(card, "cuCtxGetCurrent", lambda: (3, None))
     assert_same(plan(Array.of(load(19), 1)), plan(load(19)))
     assert cuda.get_current_device().id == 0
+
+
+def test_a_launch_that_the_driver_refuses():
+    """What the driver says is the error, and the next plan is none the worse for it."""
+    with (
+        double.deaf(),
+        pytest.raises(RuntimeError, match=r"CUDA's driver must launch a kernel .* but says CUDA_ERROR_INVALID_VALUE"),
+    ):
+        plan(Array.of(load(20)))
+    assert_same(plan(Array.of(load(20))), plan(load(20)))
 
 
 def test_another_thread():
@@ -204,9 +215,9 @@ def compiled(monkeypatch):
     noted = set()
 
     def note(kernel, kinds, arguments):
-        noted.add((kernel, *(card.typeof(argument, card.Purpose.argument) for argument in arguments)))
+        noted.add((kernel, *(launches.typeof(argument, launches.Purpose.argument) for argument in arguments)))
 
-    monkeypatch.setattr(card, "_compile", note)
+    monkeypatch.setattr(launches, "_compile", note)
     monkeypatch.setattr(card.Launch, "start", lambda *given: None)
     monkeypatch.setattr(backend, "RECIPES", {})
     monkeypatch.setattr(Array, "max", lambda array: 9)
@@ -306,6 +317,7 @@ def test_gpus_that_are_too_old(monkeypatch):
     """Where no GPU can run the kernels, that is the reason why the backend is missing."""
     monkeypatch.setattr(cuda, "gpus", [SimpleNamespace(compute_capability=(7, 0)), SimpleNamespace(compute_capability=(7, 5))])
     reason = "a GPU must have compute capability 8.0 or more, and the best one here has 7.5"
+    monkeypatch.setattr(choosing, "_open_cuda", choosing._open_cuda.__wrapped__)  # as if nobody had planned on a GPU before
     assert gather_info()["backends"]["cuda"] == f"missing: {reason}"
     with pytest.raises(RuntimeError, match=reason):
         plan_experts(load(0), *NUMBERS, backend="cuda")

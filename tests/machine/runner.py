@@ -7,7 +7,8 @@ after some accesses to the memory that it shares with them; what it does between
 Blocks of a launch may meet in a word in two ways only, for a GPU promises nothing else.  Either each access of theirs says
 that others may be there at the same time, or the one who writes hands the word over: that takes a fence and then an atomic of
 its own, and later an atomic and then a fence of whoever touches the word.  A lane speaks for the others if a barrier lies
-between.  Which words the atomics are about is not looked at.
+between.  Which words the atomics are about is not looked at.  Where nothing is handed over, some blocks see some words as they
+were before the launch, for ever: nobody knows when, nor in which order, he sees what others write.
 """
 
 from typing import NamedTuple
@@ -277,6 +278,7 @@ class Regions(NamedTuple):
     places: np.ndarray  # (regions)
     ends: np.ndarray  # (regions)
     offsets: np.ndarray  # (regions) where the notes of a region begin
+    before: np.ndarray  # (regions) where what was there before the launch lies; not of shared memory
 
 
 class Notes(NamedTuple):
@@ -289,6 +291,7 @@ class Notes(NamedTuple):
     earlier: np.ndarray  # (words, 4) of the one who read it before
     blocks: np.ndarray  # (words, 9) how blocks have met there
     handed: np.ndarray  # (blocks, 3) what each has handed over
+    late: np.ndarray  # (2) how many in sixteen words a block sees as they were before, and a number that tells which
 
 
 class Block(NamedTuple):
@@ -311,8 +314,8 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
     patience is how many accesses to global memory it may make; epochs (1) counts how often any block has met.
     """
     registers, ready, clocks, at, state, warp_epochs, progress, seen = block
-    places, ends, offsets = regions
-    written, read, earlier, blocks, handed = notes
+    places, ends, offsets, before = regions
+    written, read, earlier, blocks, handed, late = notes
     shared_base = places[0]
     lanes = len(registers)
     block_epoch = progress[EPOCH]
@@ -386,11 +389,13 @@ def run_block(rows, block, number, regions, notes, epochs, patience):
                         _hand_over(progress, lane, handed[number])
                         seen[:] = handed
                     there = _bits_at(address, width)
-                    is_new = (there ^ a) << np.uint64(64 - 8 * width) != 0
+                    is_strong = operation == ATOM or row[THIRD] >= RELAXED
+                    if region > 0 and operation == LD and is_strong:
+                        if _is_late(blocks[first_word], number + 1, lane, first_word, late, progress, seen):
+                            there = _bits_at(before[region] + (address - places[region]), width)
                     for word in range(first_word, first_word + (width + GRAIN - 1) // GRAIN):
                         if region > 0:
-                            is_strong = operation == ATOM or row[THIRD] >= RELAXED
-                            _mingle(blocks[word], number + 1, lane, operation, is_strong, is_new, progress, seen)
+                            _mingle(blocks[word], number + 1, lane, operation, is_strong, progress, seen)
                         if operation == ATOM and region > 0:  # other blocks do so, too
                             continue
                         clash = _clash(written, word, lane, a, operation, block_epoch, warp_epochs[warp])
@@ -578,7 +583,17 @@ def _is_handed_over(note, lane, progress, seen):
 
 
 @compiled
-def _mingle(note, block, lane, operation, is_strong, is_new, progress, seen):
+def _is_late(note, block, lane, word, late, progress, seen):
+    """Tell whether a block sees a word as it was before the launch, though another one has written there since."""
+    if note[WRITER] == 0 or note[WRITER] == block:
+        return False
+    mixed = np.uint64(block * 0x9E3779B1 + word * 0x85EBCA6B + late[1])
+    mixed = (mixed ^ (mixed >> np.uint64(15))) * np.uint64(0xD6E8FEB86659FD93)
+    return np.int64(mixed >> np.uint64(60)) < late[0] and not _is_handed_over(note, lane, progress, seen)
+
+
+@compiled
+def _mingle(note, block, lane, operation, is_strong, progress, seen):
     """Note that a block writes or reads a word, and whether it gets in the way of others there."""
     is_others = note[WRITER] != 0 and note[WRITER] != block
     if is_others and not (is_strong and note[IS_STRONG]):
@@ -590,7 +605,7 @@ def _mingle(note, block, lane, operation, is_strong, is_new, progress, seen):
         return
     note[MINGLED] |= note[READER] != 0 and note[READER] != block
     note[MINGLED] |= not is_strong and note[WATCHER] != 0 and note[WATCHER] != block
-    note[OVERWRITTEN] |= is_others and is_new and operation == ST
+    note[OVERWRITTEN] |= is_others and operation == ST
     note[WRITER], note[IS_STRONG], note[SCRIBE] = block, is_strong, lane
     note[MET], note[PASSED] = progress[MEETINGS], progress[FENCES]
 

@@ -10,7 +10,7 @@ from .forks import refuse_to_import
 from .loads import planned_dtype
 from .plan import plan_experts
 from .policy import Policy, check_seed, find_policy
-from .topology import Topology, integer
+from .topology import MOST_SIZE, Topology, integer
 
 __all__ = ["balanced_packing", "rebalance_experts", "replicate_experts"]
 
@@ -193,8 +193,10 @@ def replicate_experts(weight: Any, num_phy: SupportsIndex, *, backend: Backend |
 
     guest = receive("weight", weight, (2,), "(rows, experts)")
     num_experts = guest.shape[1]
-    if integer("num_phy", num_phy) < num_experts:
-        raise ValueError(f"num_phy ({num_phy}) must be at least the number of experts ({num_experts})")
+    if not num_experts <= integer("num_phy", num_phy) < MOST_SIZE:
+        raise ValueError(
+            f"num_phy ({num_phy}) must be at least the number of experts ({num_experts}), and less than {MOST_SIZE}"
+        )
     layout = layout_of(Topology(num_experts, num_phy, 1, 1, 1))
     tactics = tactics_of(find_policy("deepseek"), 0, planned_dtype(guest))
     replicas = find_backend(backend, guest).replicate(guest, layout, tactics)

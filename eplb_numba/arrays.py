@@ -66,6 +66,8 @@ class Guest:
             self._array = array = array.detach()
         if hasattr(array, "resolve_neg"):  # torch may note on a view that its memory holds the loads below zero
             self._array = array = array.resolve_neg()
+        if hasattr(array, "_is_zerotensor") and array._is_zerotensor():  # of torch, which nobody has written the zeros of
+            self._array = array = array.clone()
         if array_api_compat.is_torch_array(array) and str(array.layout) != "torch.strided":
             raise TypeError(f"{name} must be dense, got a {_describe(array)} in {array.layout}")
         if device in ON_GPU:

@@ -73,8 +73,9 @@ def why_not_compile() -> str | None:
     if not getattr(config, "ENABLE_CUDASIM", False):
         try:
             import_module("numba.cuda.np.arrayobj")  # which is imported, else, only where a first kernel is compiled
-        except Exception as error:  # noqa: BLE001  # whatever a NumPy lacks that numba-cuda does not know yet
-            return f"numba-cuda {version('numba-cuda')} does not work with NumPy {np.__version__}: {error}"
+        except Exception as error:  # noqa: BLE001  # whatever a NumPy or a Numba lacks that numba-cuda was not made for
+            others = f"NumPy {np.__version__} and numba {version('numba')}"
+            return f"numba-cuda {version('numba-cuda')} does not work with {others}: {error}"
     return None
 
 

@@ -7,11 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from . import __version__
+from .arrays import receive
+from .loads import planned_loads
 from .policy import POLICIES
 from .topology import Topology, integer
 
@@ -37,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has read enough; nothing must be written at the end either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except MemoryError as error:
-        parser.error(f"there is not enough memory for that: {error}")
+        options.parser.error(f"there is not enough memory for that: {error}")
     except (ValueError, TypeError, OSError) as error:
-        parser.error(str(error))
+        options.parser.error(str(error))
     return 0
 
 
@@ -58,7 +61,7 @@ def _add_demo(commands: Any) -> None:
         "DeepSeek-V3's on 32 GPUs.",
         formatter_class=_Formatter,
     )
-    parser.set_defaults(run=_demo)
+    parser.set_defaults(run=_demo, parser=parser)
     for name, default, text in (
         ("layers", 58, "MoE layers"),
         ("experts", 256, "experts per layer"),
@@ -92,7 +95,7 @@ def _add_replay(commands: Any) -> None:
         description="Plan on the last steps of a recorded trace, score each plan on the steps that follow, and print a table.",
         formatter_class=_Formatter,
     )
-    parser.set_defaults(run=_replay)
+    parser.set_defaults(run=_replay, parser=parser)
     parser.add_argument("file", help="a .npy file of loads (steps, layers, experts), or an .npz file with an array 'load'")
     parser.add_argument("--slots", type=int, required=True, help="slots per layer")
     parser.add_argument("--gpus", type=int, required=True, help="GPUs")
@@ -102,77 +105,30 @@ def _add_replay(commands: Any) -> None:
     parser.add_argument("--history", type=int, default=8, help="past steps that each plan is made from")
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="shuffle the steps first")
     parser.add_argument("--policy", action="append", choices=list(POLICIES), help="a policy to run (default: all)")
+    parser.add_argument("--sum", action="store_true", help="plan for the sum of the past steps, whatever the policy does")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _replay(options: argparse.Namespace) -> None:
-    from .loads import planned_loads, receive_weight
-    from .replay import replay
+    from .scores import print_scores, score
     from .traces import read_trace
 
     trace = read_trace(options.file)
     if options.shuffle is not None:
         if options.shuffle < 0:
             raise ValueError(f"shuffle must not be negative, got {options.shuffle}")
-        planned_loads(receive_weight(trace))  # says where it holds no loads, before steps have other places
+        # What is wrong with the trace is told before its steps have other places.
+        planned_loads(receive("trace", trace, (3,), "(steps, layers, experts)"))
         trace = trace[np.random.default_rng(options.shuffle).permutation(len(trace))]
     topology = Topology(trace.shape[-1], options.slots, options.groups, options.nodes, options.gpus)
-    rows = {}
-    for policy in options.policy or list(POLICIES):
-        with _Bar(policy, quiet=options.json) as bar:
-            result = replay(trace, topology, policy, every=options.every, history=options.history, progress=bar.show)
-        scored = result.loaded.any(axis=1)
-        if not scored.any():
-            raise ValueError(f"{options.file} must hold a load after the first {options.history} steps, got none")
-        means = np.mean(result.balancedness[scored], axis=1, where=result.loaded[scored])
-        rows[policy] = {
-            "balancedness": float(np.mean(result.balancedness, where=result.loaded)),
-            "worst step": float(means.min()),
-            "replicas moved": float(result.moves[1:].mean()) if len(result.moves) > 1 else 0.0,
-            "ms": float(np.median(result.seconds)) * 1e3,
-        }
+    policies = {name: POLICIES[name] for name in options.policy or POLICIES}
+    if options.sum:
+        policies = {name: replace(policy, objective="sum") for name, policy in policies.items()}
+    scores = score(trace, topology, policies, every=options.every, history=options.history, quiet=options.json)
     if options.json:
-        print(json.dumps(rows, indent=2))
-        return
-    steps, layers, experts = trace.shape
-    print(f"{steps} steps of {layers} layers and {experts} experts -> {options.slots} slots on {options.gpus} GPUs;")
-    print(
-        f"planned on {options.history} steps, every {options.every}. Balancedness of the steps that follow, moves per layer:"
-    )
-    print()
-    print(f"{'policy':<40} {'balancedness':>12} {'worst step':>11} {'replicas moved':>15} {'ms a plan':>10}")
-    for policy, row in rows.items():
-        print(
-            f"{policy:<40} {row['balancedness']:>12.4f} {row['worst step']:>11.4f} {row['replicas moved']:>15.1f} "
-            f"{row['ms']:>10.2f}"
-        )
-
-
-class _Bar:
-    """A progress bar on a terminal, where tqdm is installed."""
-
-    def __init__(self, name: str, quiet: bool) -> None:
-        self._bar: Any = None
-        if quiet or sys.stderr is None:
-            return
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return
-        self._bar = tqdm(desc=name, unit="step", leave=False, disable=None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, done: int, of: int) -> None:
-        """Show how many steps are done."""
-        if self._bar is not None:
-            self._bar.total = of
-            self._bar.update(done - self._bar.n)
+        print(json.dumps(scores, indent=2))
+    else:
+        print_scores(scores, trace.shape, topology, every=options.every, history=options.history)
 
 
 def _add_info(commands: Any) -> None:
@@ -181,7 +137,7 @@ def _add_info(commands: Any) -> None:
         help="tell what can be planned with here",
         description="Print versions, backends and why one is missing, the threading layer, the cache folder and the GPU.",
     )
-    parser.set_defaults(run=_info)
+    parser.set_defaults(run=_info, parser=parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -205,7 +161,7 @@ def _add_warm(commands: Any) -> None:
         "many ranks start. What is compiled for a CPU serves that kind of CPU, and several threads where this may use them.",
         formatter_class=_Formatter,
     )
-    parser.set_defaults(run=_warm)
+    parser.set_defaults(run=_warm, parser=parser)
     parser.add_argument("--backend", choices=("cpu", "cuda"), default="cpu", help="what it is compiled for")
     parser.add_argument(
         "--capability",

@@ -99,8 +99,8 @@ class Workshop:
         """Plan a weight; give the placement and log2phy."""
         dtype = self._placement.gpu_loads.dtype
         loads, steps = planned_loads(guest, dtype), planned_steps(guest, self._tactics.is_lasting, dtype)
-        if np.may_share_memory(loads, self._placement.gpu_loads):  # the caller plans for what he was given
-            loads = loads.copy()
+        given = self._placement.gpu_loads  # the caller may plan for these
+        loads, steps = (array.copy() if np.may_share_memory(array, given) else array for array in (loads, steps))
         _plan(Job(loads, steps, self._layout, self._tactics), self._scratch, self._placement)
         placement, log2phy = self._placement, self._log2phy
         _rewrite(placement.phy2log, placement.phyrank, self._written, log2phy.reshape(len(log2phy), -1), log2phy.shape[2])

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .metrics import balancedness
 from .plan import Plan, plan_experts
+from .scores import as_loaded
 from .topology import Topology
 
 __all__ = ["demo"]
@@ -23,9 +25,11 @@ def demo(topology: Topology, num_layers: int, seed: int, repeats: int, policies:
         f"slots on {topology.num_gpus} GPUs in {topology.num_nodes} nodes, {placing}"
     )
     print("Balancedness is the mean over layers of mean GPU load / largest GPU load.")
-    print(f"Before, each expert in one place and the spare slots in turn: {_before(weight, topology):.4f}")
+    print("As loaded: each expert in a slot, one after the other, and then again in the spare ones.")
     print()
     print(f"{'policy':<40} {'ms':>9} {'balancedness':>13} {'above the bound':>16}")
+    before = balancedness(weight, as_loaded(topology, num_layers), topology.num_gpus)
+    print(f"{'(as loaded)':<40} {'-':>9} {float(np.mean(before)):>13.4f} {'-':>16}")
     for policy in policies:
         seconds, plan = _time(weight, topology, policy, repeats)
         above = float(np.mean(plan.gpu_loads.max(axis=1) / plan.bound - 1))
@@ -36,15 +40,6 @@ def demo(topology: Topology, num_layers: int, seed: int, repeats: int, policies:
 def skewed_load(num_layers: int, num_experts: int, seed: int) -> NDArray[np.float32]:
     """Make up loads as routers produce them: a few experts get most of the tokens."""
     return np.random.default_rng(seed).lognormal(6.0, 1.0, (num_layers, num_experts)).astype(np.float32)
-
-
-def _before(weight: NDArray[np.float32], topology: Topology) -> float:
-    """Measure the placement of a model that was just loaded."""
-    from .metrics import balancedness
-
-    slots = np.arange(topology.num_replicas) % topology.num_logical
-    placement = np.broadcast_to(slots, (len(weight), topology.num_replicas))
-    return float(np.mean(balancedness(weight, placement, topology.num_gpus)))
 
 
 def _time(weight: NDArray[np.float32], topology: Topology, policy: str, repeats: int) -> tuple[float, Plan]:

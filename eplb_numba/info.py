@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from . import __version__
@@ -34,13 +35,12 @@ def gather_info() -> dict[str, Any]:
 
 def _cache() -> str:
     """Tell where compiled code is kept; each folder of the package has one of its own there."""
-    import numba
-
     from .cpu import cache_folder
 
     if cache_folder() is None:
         return "none can be written to, or nothing is compiled: each process is on its own"
-    return numba.config.CACHE_DIR or "beside the package, or in the user's cache folder"
+    folder = Path(cache_folder())
+    return f"__pycache__ in the folders of {Path(__file__).parent}" if folder.name == "__pycache__" else str(folder.parent)
 
 
 def _version_of(name: str) -> str | None:

@@ -40,7 +40,8 @@ class Plan:
         replica of the best replication, whichever is more; taken per node in a hierarchical placement, for the groups placed
         there.
     balancedness : array, (layers,)
-        Mean GPU load divided by the largest: 1 is perfect.  A layer without load is balanced.
+        Mean GPU load divided by the largest: 1 is perfect.  A layer without load is balanced.  On a GPU, NaN for a layer that
+        holds anything but loads.
 
     Notes
     -----

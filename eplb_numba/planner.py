@@ -44,13 +44,14 @@ class Planner:
     Notes
     -----
     A planner needs at least one layer.  The arrays of a plan belong to it: read them, and copy what must outlive the next
-    plan.  It serves one thread and, on a GPU, one stream at a time.  A copy, and what is unpickled elsewhere, is a planner of
-    its own.
+    plan, is to be changed (the padding of ``log2phy`` is written only once) or, on a GPU, planned for.  It serves one thread
+    and, on a GPU, one stream at a time.  A copy, and what is unpickled elsewhere, is a planner of its own.
 
     To capture a planner in a CUDA graph, plan once before that with a weight of the same library, shape, type and memory
     order: the first plan compiles, and that library allocates the planner's memory on the stream that is current then.
     If there is too little of it, that is when the library says so.  Keep a planner for as long as such a graph is
-    replayed, and until other streams that it served are done.
+    replayed, and until other streams that it served are done.  CuPy's float16 weights cannot be captured: they are copied
+    first, and CuPy's pool does not know that a graph still wants the copy.
 
     Raises
     ------

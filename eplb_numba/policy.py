@@ -69,12 +69,15 @@ class Policy:
         Whether replicas of one expert may share a GPU: yes; only where keeping them apart would cost more than the tolerance
         against packing them freely; or only where there are more slots on a GPU than experts to fill them.
     objective : {"sum", "lasting"}
-        What is balanced where a weight has steps: their sum; or each of them, in the mean, so that the plan lasts.  What a
+        What is balanced where a weight has steps: their sum; or each of them, in the mean, so that the plan lasts.  There each
+        step counts the same, but for those with less than a 64th of the mean step's load, which count for nothing.  What a
         lasting plan changes about that for the sum keeps replicas of one expert on different GPUs, whatever ``apart`` says.
     lasting_swaps : int
         The most searches for a swap in a lasting plan of a layer, shared out among its nodes.
     lasting_starts : int
-        The most greedy starts among which they are shared out, up to three searches for each GPU to a start.
+        The most greedy starts among which they are shared out, up to three searches for each GPU to a start.  What noise,
+        partners and gains are there is fixed: ``noise``, ``partners``, ``least_gain``, ``tolerance`` and ``winner`` are for
+        the plan for the sum, from which a lasting one sets out.
     max_replicas : int
         The most replicas that an expert may get; 0 is no limit.
     summary : str
@@ -118,8 +121,9 @@ class Policy:
         for name in ("tolerance", "least_gain"):
             self._settle(name, _number(name, getattr(self, name), 1))
         for name in ("partners", "pair_partners", "pairs", "winner", "groups", "apart", "objective"):
-            if getattr(self, name) not in get_args(hints[name]):
-                raise ValueError(f"{name} must be one of {get_args(hints[name])}, got {getattr(self, name)!r}")
+            chosen = getattr(self, name)
+            if not isinstance(chosen, str) or chosen not in get_args(hints[name]):
+                raise ValueError(f"{name} must be one of {get_args(hints[name])}, got {chosen!r}")
         self._settle("noise", _range("noise", self.noise))
 
     def _settle(self, name: str, value: object) -> None:

@@ -120,7 +120,10 @@ class Topology:
 
 def integer(name: str, value: SupportsIndex | None) -> int:
     """Take anything that is an integer by nature, but no bool; name what came otherwise."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if type(value) is int:
+        return value
+    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+    if is_bool or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
     try:
         return operator.index(value)  # type: ignore[arg-type]

@@ -24,12 +24,17 @@ def eighth_root(number):
 
 
 def scenarios_of(steps, num_gpus):
-    """Scale each step with load to a mean GPU load of 1; merge the two most alike while there are more than 8, or twins."""
+    """Scale each step with load to a mean GPU load of 1; merge the two most alike while there are more than 8, or twins.
+
+    A step that has no more than a 64th of the mean step's load counts for nothing.
+    """
     value = type(steps[0][0])
+    whole = add([add([abs(load) for load in loads], value) for loads in zip(*steps, strict=True)], value)
+    least = whole / value(len(steps)) / value(64)
     found = []
     for step in steps:
         total = add([abs(load) for load in step], value)
-        if total > 0:
+        if total > least:
             if len(found) == 32:
                 found = merge(found)
             found.append(([abs(load) / total * value(num_gpus) for load in step], value(1)))

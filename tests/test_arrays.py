@@ -213,6 +213,12 @@ def test_a_tensor_that_notes_its_sign():
     assert_same(plan_experts(noted, *NUMBERS), torch)
 
 
+def test_a_tensor_that_has_no_memory_for_its_zeros():
+    """Zeros that torch has not written anywhere are zeros."""
+    zeros = torch._efficientzerotensor(COUNTS.shape)
+    assert not np.asarray(plan_experts(zeros, *NUMBERS).gpu_loads).any()
+
+
 @pytest.mark.parametrize("library", [np, torch])
 @pytest.mark.parametrize("width", [None, 9])
 def test_no_layers(library, width):

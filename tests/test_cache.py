@@ -71,6 +71,16 @@ def test_without_a_place_for_the_cache():
     assert "name one in NUMBA_CACHE_DIR" in failed.value.stderr
 
 
+def test_info_names_the_folder(tmp_path):
+    """Info tells where compiled code is kept: in the folder that was asked for, if that can be written to."""
+    shutil.copytree(Path(eplb_numba.__file__).parent, tmp_path / "eplb_numba", ignore=shutil.ignore_patterns("__pycache__"))
+    program = "from eplb_numba.info import gather_info; print(gather_info()['cache'])"
+    assert run(program, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == [str(tmp_path / "cache")]
+    beside = f"__pycache__ in the folders of {tmp_path / 'eplb_numba'}"
+    for nowhere in ("", "/proc/nowhere"):
+        assert run(program, tmp_path, NUMBA_CACHE_DIR=nowhere) == [beside]
+
+
 def test_a_full_disk_after_an_upgrade(tmp_path):
     """What could not be written is not taken for what older rules became, which has the same name."""
     shutil.copytree(Path(eplb_numba.__file__).parent, tmp_path / "eplb_numba", ignore=shutil.ignore_patterns("__pycache__"))

@@ -155,7 +155,7 @@ def test_an_address_is_found_wherever_a_library_tells_it():
 
 def test_numba_has_what_is_relied_on(monkeypatch):
     """What is not part of Numba's public face is where it is looked for."""
-    assert "kernel" in CudaPythonFunction.__slots__
+    assert {"handle", "kernel"} <= set(CudaPythonFunction.__slots__)
     for module in (numba.cuda.compiler, numba.cuda.dispatcher):
         monkeypatch.setattr(module, "get_current_device", lambda: SimpleNamespace(compute_capability=(9, 0)))
     monkeypatch.setattr(_Kernel, "bind", lambda kernel: None)

@@ -113,6 +113,7 @@ def test_bad_weights(function, weight, error, message):
         ((12.0, 2, 2, 4), TypeError, "num_replicas must be an integer, got 12.0 of type float"),
         ((12, "2", 2, 4), TypeError, "num_groups must be an integer, got '2' of type str"),
         ((12, 2, True, 4), TypeError, "num_nodes must be an integer, got True of type bool"),
+        ((12, torch.tensor(True), 2, 4), TypeError, "num_groups must be an integer, got tensor(True) of type Tensor"),
         ((12, 2, 2, None), TypeError, "num_gpus must be an integer, got None of type NoneType"),
         ((12, 2, 2, np.array([4, 4])), TypeError, "num_gpus must be an integer"),
     ],
@@ -170,6 +171,7 @@ def test_bad_options(options, error, message):
         ({"tolerance": "0"}, TypeError, "tolerance must be a number, got '0' of type str"),
         ({"partners": "heaviest"}, ValueError, "partners must be one of ('lightest', 'first', 'best'), got 'heaviest'"),
         ({"apart": "never"}, ValueError, "apart must be one of"),
+        ({"apart": np.array(["always", "freely"])}, ValueError, "apart must be one of"),
     ],
 )
 def test_bad_policies(options, error, message):
@@ -196,6 +198,10 @@ def test_policies_of_numpy_numbers():
         (lambda: balanced_packing(WEIGHT, 0), "num_packs must divide the number of items (8), got 0"),
         (lambda: balanced_packing(np.ones(8), 2), "weight must have the axes (rows, items), got shape (8,)"),
         (lambda: replicate_experts(WEIGHT, 7), "num_phy (7) must be at least the number of experts (8)"),
+        (
+            lambda: replicate_experts(WEIGHT, 2**31),
+            "num_phy (2147483648) must be at least the number of experts (8), and less",
+        ),
         (lambda: replicate_experts(-WEIGHT, 9), "weight must not be negative, infinite or NaN"),
         (
             lambda: metrics.gpu_loads(WEIGHT, np.zeros((2, 8), int), 3),

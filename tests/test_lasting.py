@@ -25,7 +25,10 @@ def windows(draw, num_steps=(2, 3, 5)):
     factors = generator.integers(0, 4, (draw(st.sampled_from(num_steps)), *weight.shape))
     if draw(st.booleans()):
         factors[0] = 0
-    return weight * factors.astype(weight.dtype), numbers
+    steps = weight * factors.astype(weight.dtype)
+    if draw(st.booleans()):  # about as much as counts for nothing
+        steps[-1] *= weight.dtype.type(2.0 ** -draw(st.integers(4, 7)))
+    return steps, numbers
 
 
 def drifting(num_steps, num_layers, num_experts, seed=0):
@@ -149,6 +152,19 @@ def test_order_repetition_and_idle_steps_hardly_matter():
         other = plan_experts(np.ascontiguousarray(same), *numbers)
         for layer in range(4):
             np.testing.assert_allclose(norm_of(steps, layer, other, numbers), norm_of(steps, layer, plan, numbers), rtol=1e-3)
+
+
+def test_steps_with_next_to_no_load_count_for_nothing():
+    """How a few tokens are spread is chance: whole steps of them do not move the plan for what the others carry."""
+    generator = np.random.default_rng(0)
+    busy = (1000 * drifting(3, 2, 64)).astype(np.int64)
+    trickle = np.zeros((5, 2, 64), np.int64)
+    for step in trickle:
+        step[:, generator.choice(64, 2, replace=False)] = 1
+    for steps in (busy[:1], busy):
+        window = np.concatenate([steps, trickle])
+        plan, without = plan_experts(window, 80, 1, 1, 16), plan_experts(steps, 80, 1, 1, 16)
+        assert mean_balancedness(steps, plan, 16) > mean_balancedness(steps, without, 16) - 0.002
 
 
 def test_lasting_plans_last():

@@ -169,3 +169,11 @@ def test_a_planner_plans_for_its_own_gpu_loads():
         again = planner.plan(loads)
         for field in FIELDS:
             np.testing.assert_array_equal(getattr(again, field), getattr(expected, field))
+        planner = Planner(2, 8, 32, 1, 1, 16)
+        window = planner.plan(np.random.default_rng(seed).lognormal(0, 1, (2, 8)).astype(np.float32)).gpu_loads.reshape(
+            2, 2, 8
+        )
+        expected = plan_experts(window.copy(), 32, 1, 1, 16)
+        again = planner.plan(window)
+        for field in FIELDS:
+            np.testing.assert_array_equal(getattr(again, field), getattr(expected, field))

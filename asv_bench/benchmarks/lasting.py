@@ -36,9 +36,9 @@ class Lasting:
         """Time a plan for the window."""
         self.plan()
 
-    def track_next_balancedness(self, objective, shape):
-        """Track the mean balancedness of the eight steps that follow."""
+    def track_next_imbalance(self, objective, shape):
+        """Track what the balancedness of the next eight steps lacks in the mean: airspeed velocity warns of what rises."""
         placement = self.plan().phy2log
-        return float(np.mean([metrics.balancedness(step, placement, self.shape.num_gpus) for step in self.next]))
+        return 1 - float(np.mean([metrics.balancedness(step, placement, self.shape.num_gpus) for step in self.next]))
 
-    track_next_balancedness.unit = "mean / max GPU load"
+    track_next_imbalance.unit = "1 - mean / max GPU load"

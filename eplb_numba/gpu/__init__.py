@@ -1,11 +1,14 @@
 """How do the rules run on a GPU?  A block of lanes for each problem, on the caller's stream.
 
-It has the face of ``cpu``, and what the two give is the same, bit for bit.  A plan is two launches: each node of each try of a
-layer is placed, and the best try of each layer is delivered.  Where there are groups to be assigned to nodes, or several tries
-to be told apart, that is a launch before.  Where a packing has several starts, these are made beside each other, and the block
-that ends last settles which one is kept; twice if replicas may have to lie together.  What many blocks have in common is one
-more launch.  A plan that is to last takes three more.  Nothing is read back, but for the width of log2phy where the caller has
-not fixed it: then a last launch lists the slots.
+It has the face of ``cpu``, and what the two give is the same, bit for bit. A block is one warp. A plan is two launches: each
+node of each try of a layer is placed, unless another try has shown by then, or shows before it comes to swaps of two for two,
+that this one cannot win; and the best try of each layer is delivered. Where there are groups to be assigned to nodes, or
+several tries or starts to be told apart, that is a launch before. Where a packing has several starts, these are made beside
+each other, and the block that ends last settles which one is kept; twice if replicas may have to lie together. (Starts whose
+notes would fill more than 64 MB follow one another instead.) What many blocks have in common is one more launch, and so is to
+add up a weight that has several steps, another type than is planned in, or gaps in its memory. A plan that is to last takes
+three more, with large blocks. Nothing is read back, but for the width of log2phy where the caller has not fixed it: then a
+last launch lists the slots.
 
 Only this folder compiles and launches with numba.cuda; ``backend`` and ``info`` ask it which GPU there is.
 """
@@ -91,8 +94,8 @@ def _prepare(
     seen = Placement(*placement)
     orders = orders_of_plan(site, layout, tactics, room, seen, log2phy, lists=width is not None)
     if key is not None:
-        if len(RECIPES) >= MOST_RECIPES:
-            RECIPES.clear()
+        if len(RECIPES) >= MOST_RECIPES:  # the oldest must go
+            RECIPES.pop(next(iter(tuple(RECIPES))), None)
         memory = room.work.sound.owner
         RECIPES[key] = Recipe(orders, memory.nbytes, (*map(device.address_of, results), memory.address))
     return orders, room

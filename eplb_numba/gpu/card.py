@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuda.bindings.driver import cuCtxGetCurrent
+from cuda.bindings.driver import cuCtxGetCurrent, cuCtxPushCurrent
 from numba import cuda
 
 from .launches import Launch
@@ -36,7 +36,7 @@ class at:  # noqa: N801  # it is used like a function
     __slots__ = ("_context", "_has_entered")
 
     def __init__(self, gpu: int) -> None:
-        self._context = cuda.gpus[gpu].get_primary_context()
+        self._context = _context_of(gpu)
 
     def __enter__(self) -> None:
         _, current = cuCtxGetCurrent()  # None where the driver does not answer: then entering says why
@@ -47,6 +47,19 @@ class at:  # noqa: N801  # it is used like a function
     def __exit__(self, *_: object) -> None:
         if self._has_entered:
             self._context.pop()
+
+
+def _context_of(gpu: int) -> Any:
+    """Give the context of a GPU that all its users share."""
+    device = cuda.gpus[gpu]
+    if device.primary_context is not None:
+        return device.primary_context
+    _, current = cuCtxGetCurrent()
+    context = device.get_primary_context()
+    # Numba made it current in the place of the caller's, and took it away again: the caller's is gone.
+    if current is not None and int(current) not in (0, int(context.handle)):
+        cuCtxPushCurrent(current)
+    return context
 
 
 empty = cuda.device_array

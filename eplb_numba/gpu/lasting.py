@@ -15,14 +15,14 @@ __all__ = ["deliver_lasting", "outlast_nodes", "read_windows"]
 def read_windows(steps, layout, work, placement):  # type: ignore[no-untyped-def]
     """Read the window of each layer; where it stands for several scenarios, put the delivered layer back onto its stage."""
     for layer in ours(len(work.sound)):
-        count, noted = 0, cut_window(strip(work.window_values[layer]), layout)
+        count, noted, loads = 0, cut_window(strip(work.window_values[layer]), layout), strip(work.loads[0, layer])
         if work.sound[layer] == 1:
             if work.window_from > 0:
                 window = cut_window(shared_of(work.window_values, work.window_from), layout)
-                count = read_window(steps, layer, layout.num_gpus, window)
+                count = read_window(steps, layer, loads, layout.num_gpus, window)
                 note_window(count, layout.num_logical, window, noted)
             else:
-                count = read_window(steps, layer, layout.num_gpus, noted)
+                count = read_window(steps, layer, loads, layout.num_gpus, noted)
         if count > 1:
             restage(layer, layout, placement, stage_of(work, layer, 0, layout))
         work.scenarios[layer] = count

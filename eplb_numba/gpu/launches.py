@@ -116,8 +116,8 @@ def _compile(kernel: Any, kinds: tuple[Any, ...], arguments: tuple[Any, ...]) ->
 
 def _enter(compiled: Any) -> _Entry:
     """Give the entry of a compiled kernel on the current GPU, where it is loaded when it is first wanted there."""
-    kernel = compiled._codelibrary.get_cufunc().kernel
-    return _Entry(CUfunction(int(kernel.handle)), kernel)
+    function = compiled._codelibrary.get_cufunc()
+    return _Entry(CUfunction(int(function.handle)), function.kernel)
 
 
 def _as_word(parameter: Any) -> int:

@@ -35,7 +35,7 @@ def outlast_layers(job: Job, first: int, step: int, tables: Tables, placement: P
     window = cut_window(tables.window_values, layout)
     outlook = cut_outlook(Sheet(tables.outlook_values, tables.outlook_integers, layout))
     for layer in range(first, len(job.weight), step):
-        count = read_window(job.steps, layer, layout.num_gpus, window)
+        count = read_window(job.steps, layer, job.weight[layer], layout.num_gpus, window)
         if count > 1:
             restage(layer, layout, placement, stage)
             for node in range(layout.num_nodes):

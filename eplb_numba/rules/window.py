@@ -1,6 +1,7 @@
 """Which scenarios does a window of steps stand for?
 
-Each step is scaled to one mean GPU load, for what counts is how its load is spread.  Steps without load count for nothing.
+Each step is scaled to one mean GPU load, for what counts is how its load is spread.  Steps with next to no load, beside the
+others, count for nothing: how a handful of tokens is spread is chance.
 Where there are more steps than scenarios may be, the two that are most alike (by Ward's distance) become one with the weight
 of both, again and again: what a plan can learn from a window is how loads vary together, and neighbours need not be alike.
 """
@@ -12,24 +13,31 @@ from typing import Any
 import numpy as np
 
 from .outlook import MOST_SCENARIOS, MOST_STEPS, STEP_STRIDE, Window
+from .sums import total_in_line
 from .words import barrier, best_lane, lane, mine, mine_from, rule, times, word
 
 __all__ = ["measure", "measure_one", "note_window", "read_window", "total_of_step"]
 
+LEAST_SHARE = 2.0**-6  # of the mean step's load, that a step must have more than
+
 
 @rule
-def read_window(steps: Any, layer: int, num_gpus: int, window: Window) -> int:
-    """Read a layer of steps (steps, layers, experts) into scenarios; give their number, 1 where all steps are identical."""
+def read_window(steps: Any, layer: int, loads: Any, num_gpus: int, window: Window) -> int:
+    """Read a layer of steps (steps, layers, experts) into scenarios, given the loads (experts) that these add up to.
+
+    Gives the number of scenarios: 1 where all steps are identical, 0 where none has any load.
+    """
     value = window.loads.dtype.type
     num_experts = steps.shape[2]
     for place in mine(len(window.loads)):
         window.loads[place] = 0  # scenarios that there are not are measured, too, for vector units like whole rows
+    least = times(total_in_line(loads, 0, len(loads)) / value(len(steps)), value(LEAST_SHARE))
     count = measured = 0
     for step in range(len(steps)):
         if step % MOST_STEPS == 0:
             _add_up(steps, layer, step, window)
         total = window.totals[step % MOST_STEPS]
-        if total > 0:
+        if total > least:
             if count == MOST_STEPS:
                 measure(measured, count, num_experts, window)
                 count = measured = _merge_the_closest(count, num_experts, window)

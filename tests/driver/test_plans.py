@@ -163,6 +163,23 @@ def test_a_launch_that_the_driver_refuses():
     assert_same(plan(Array.of(load(20))), plan(load(20)))
 
 
+def test_what_is_current_stays_so():
+    """Also where Numba comes to a GPU for the first time: it would make that current in the place of the caller's."""
+    program = """
+from cuda.bindings.driver import cuCtxPopCurrent, cuCtxPushCurrent, cuDevicePrimaryCtxRetain, cuInit
+from eplb_numba import Planner
+cuInit(0)
+(_, first), (_, second) = map(cuDevicePrimaryCtxRetain, (0, 1))
+cuCtxPushCurrent(first)
+cuCtxPushCurrent(second)
+Planner(2, 16, 24, 4, 2, 4, gpu=0)
+(_, last), (_, last_but_one) = cuCtxPopCurrent(), cuCtxPopCurrent()
+print(int(last) == int(second), int(last_but_one) == int(first))
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
 def test_another_thread():
     """A thread that has no context yet plans on the GPU of its weight."""
     plans = []
